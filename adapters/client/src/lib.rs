@@ -1,0 +1,3 @@
+//! The client.
+#![forbid(unsafe_code)]
+pub mod net;

@@ -1,0 +1,21 @@
+//! The machines.
+#![forbid(unsafe_code)]
+
+pub mod backoff;
+pub mod budget;
+pub mod buf;
+pub mod call;
+pub mod deadline;
+pub mod dial;
+pub mod fault;
+pub mod h1;
+pub mod http;
+pub mod origin;
+pub mod pool;
+pub mod retry;
+pub mod time;
+pub mod timer;
+pub mod tls;
+pub mod trace;
+
+pub use rand_core;
