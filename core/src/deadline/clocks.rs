@@ -1,0 +1,359 @@
+//! Every deadline of one call.
+//!
+//! ```text
+//!            begin_attempt        entered(phase) ..          end_attempt
+//!   resting ---------------> begun ------------> in a phase -------------> resting .. finish
+//!      |                                            |  ^
+//!    only Total runs                      suspended(true/false)
+//!
+//!   Total    new ........................................................ finish
+//!   Attempt         begin_attempt ....... entered(Body) or end_attempt
+//!   Connect             entered(Dns | Connect | Proxy | Tls) .. any other phase
+//!   phase               entered(phase) .. the next;  restarted by progress (Write, Body)
+//! ```
+//!
+//! Invariants:
+//! * `next` is the earliest of the clocks that run; ties go to Total, then Attempt, then the phase.
+//! * A suspended phase clock moves along with time: its distance to `mark` stays the same.
+//! * Every nanosecond from `start` to `mark` is in exactly one of `spent`, `suspended`, `backoff`.
+//! * Time never runs backwards: an earlier `now` counts as `mark`.
+
+use std::time::Duration;
+
+use crate::fault::Phase;
+use crate::time::Instant;
+
+use super::timeouts::{PhaseLimits, Timeouts};
+
+/// What the call is doing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    /// Between attempts, or before the first.
+    Resting,
+    /// An attempt has begun and entered no phase yet.
+    Begun,
+    /// In a phase.
+    In(Phase),
+    /// As `In`, with the phase's clock standing still.
+    Suspended(Phase),
+    /// Over.
+    Finished,
+}
+
+/// The clocks of one call: which limit runs out next, and where the time went.
+///
+/// Plain numbers: each method is a few dozen instructions, and the earliest deadline is kept.
+#[derive(Clone, Debug)]
+pub struct Clocks {
+    limits: [u64; PhaseLimits::PHASES],
+    attempt_limit: u64,
+    spent: [u64; PhaseLimits::PHASES],
+    suspended: u64,
+    backoff: u64,
+    start: u64,
+    mark: u64,
+    // Deadlines; `NEVER` while the clock is off.
+    overall: u64,
+    attempt_at: u64,
+    connect_at: u64,
+    phase_at: u64,
+    next: u64,
+    which: Phase,
+    state: State,
+}
+
+const NEVER: u64 = u64::MAX;
+
+impl Clocks {
+    /// Starts the call's clock.
+    ///
+    /// `deadline` is an instant that several calls may share; the earlier of it and
+    /// `now + timeouts.total` ends this one.
+    pub fn new(now: Instant, timeouts: &Timeouts, deadline: Option<Instant>) -> Self {
+        Self::with_limits(now, &timeouts.limits(), deadline)
+    }
+
+    /// As [`new`](Self::new), with limits converted beforehand: what a hot path uses.
+    pub fn with_limits(now: Instant, limits: &PhaseLimits, deadline: Option<Instant>) -> Self {
+        let start = now.as_nanos();
+        let deadline = deadline.map_or(NEVER, Instant::as_nanos);
+        let overall = after(start, limits.total).min(deadline);
+        Self {
+            limits: limits.phases,
+            attempt_limit: limits.attempt,
+            spent: [0; PhaseLimits::PHASES],
+            suspended: 0,
+            backoff: 0,
+            start,
+            mark: start,
+            overall,
+            attempt_at: NEVER,
+            connect_at: NEVER,
+            phase_at: NEVER,
+            next: overall,
+            which: Phase::Total,
+            state: State::Resting,
+        }
+    }
+
+    /// Starts an attempt. Until it enters a phase its time counts as waiting for a connection.
+    pub fn begin_attempt(&mut self, now: Instant) {
+        if self.state == State::Finished {
+            return;
+        }
+        let now = self.account(now);
+        self.state = State::Begun;
+        self.connect_at = NEVER;
+        self.phase_at = NEVER;
+        self.attempt_at = after(now, self.attempt_limit);
+        self.choose();
+    }
+
+    /// Leaves the phase the attempt is in and enters another, or the same one anew.
+    ///
+    /// The clock of `Connect` runs on through `Dns`, `Proxy` and `Tls`, whichever comes first
+    /// starts it. `Body` ends the attempt's own clock. The new phase's clock runs, even where the
+    /// former one was suspended. `Attempt` and `Total` are no phases to enter: they are ignored.
+    pub fn entered(&mut self, now: Instant, phase: Phase) {
+        if self.state == State::Finished {
+            return;
+        }
+        let Some(&limit) = self.limits.get(phase as usize) else {
+            return;
+        };
+        let now = self.account(now);
+        if is_dial(phase) {
+            if self.connect_at == NEVER {
+                self.connect_at = after(now, self.limits[Phase::Connect as usize]);
+            }
+        } else {
+            self.connect_at = NEVER;
+        }
+        // Connect's limit is `connect_at` already.
+        self.phase_at = if phase == Phase::Connect {
+            NEVER
+        } else {
+            after(now, limit)
+        };
+        if phase == Phase::Body {
+            self.attempt_at = NEVER;
+        }
+        self.state = State::In(phase);
+        self.choose();
+    }
+
+    /// Notes bytes that the transport accepted or delivered: restarts the clock of `Write` or
+    /// `Body`. In other phases, and for no bytes, nothing changes.
+    pub fn progress(&mut self, now: Instant, bytes: usize) {
+        if bytes > 0 && matches!(self.phase(), Some(Phase::Write | Phase::Body)) {
+            self.restart(now);
+        }
+    }
+
+    /// Restarts the clock of the phase itself: an interim response does so in `FirstByte`.
+    pub fn restart(&mut self, now: Instant) {
+        let Some(phase) = self.phase() else { return };
+        let now = self.account(now);
+        if phase != Phase::Connect {
+            self.phase_at = after(now, self.limits[phase as usize]);
+            self.choose();
+        }
+    }
+
+    /// Stops the phase's clock while its progress is up to the application, or starts it again
+    /// where it stood. `Attempt` and `Total` go on.
+    pub fn suspended(&mut self, now: Instant, suspended: bool) {
+        let state = match (self.state, suspended) {
+            (State::In(phase), true) => State::Suspended(phase),
+            (State::Suspended(phase), false) => State::In(phase),
+            _ => return,
+        };
+        self.account(now);
+        self.state = state;
+        self.choose();
+    }
+
+    /// Ends the attempt. What follows is backoff: only `Total` runs.
+    pub fn end_attempt(&mut self, now: Instant) {
+        if self.state != State::Finished {
+            self.stop(now, State::Resting);
+        }
+    }
+
+    /// Ends the call: no clock runs any more.
+    pub fn finish(&mut self, now: Instant) {
+        if self.state != State::Finished {
+            self.overall = NEVER;
+            self.stop(now, State::Finished);
+        }
+    }
+
+    /// Replaces the deadline of the whole call, or lifts it: a body that is streamed is not under
+    /// the total timeout that its head was under.
+    pub fn set_overall(&mut self, overall: Option<Instant>) {
+        if self.state != State::Finished {
+            self.overall = overall.map_or(NEVER, Instant::as_nanos);
+            self.choose();
+        }
+    }
+
+    /// The earliest deadline of the clocks that run, and whose it is.
+    pub fn poll_timeout(&self) -> Option<(Instant, Phase)> {
+        (self.next != NEVER).then(|| (Instant::from_nanos(self.next), self.which))
+    }
+
+    /// Which limit has run out, if `now` is at or past the earliest deadline.
+    pub fn expired(&self, now: Instant) -> Option<Phase> {
+        (now.as_nanos() >= self.next && self.next != NEVER).then_some(self.which)
+    }
+
+    /// The earliest instant at which anything could expire in this attempt, whatever phases follow
+    /// from here: what a call registers with the client's one timer.
+    ///
+    /// From `Write` on, the phases of the dial do not come back within the attempt.
+    pub fn lower_bound(&self, now: Instant) -> Option<Instant> {
+        let now = now.as_nanos().max(self.mark);
+        let first = match self.state {
+            State::Finished => return None,
+            State::In(phase) | State::Suspended(phase) if phase >= Phase::Write => Phase::Write,
+            _ => Phase::Pool,
+        };
+        let shortest = self.limits[first as usize..]
+            .iter()
+            .copied()
+            .fold(NEVER, u64::min);
+        let mut bound = self.next.min(after(now, shortest));
+        if let State::Suspended(_) = self.state {
+            // It could go on this very moment.
+            let stood = now - self.mark;
+            bound = bound
+                .min(after(self.phase_at, stood))
+                .min(after(self.connect_at, stood));
+        }
+        (bound != NEVER).then(|| Instant::from_nanos(bound))
+    }
+
+    /// The deadline of the whole call.
+    pub fn overall(&self) -> Option<Instant> {
+        (self.overall != NEVER).then(|| Instant::from_nanos(self.overall))
+    }
+
+    /// The earlier of `at` and the deadline of the whole call.
+    pub fn clip(&self, at: Instant) -> Instant {
+        at.min(Instant::from_nanos(self.overall))
+    }
+
+    /// The phase that the attempt is in.
+    pub fn phase(&self) -> Option<Phase> {
+        match self.state {
+            State::In(phase) | State::Suspended(phase) => Some(phase),
+            State::Resting | State::Begun | State::Finished => None,
+        }
+    }
+
+    /// Whether the phase's clock stands still.
+    pub fn is_suspended(&self) -> bool {
+        matches!(self.state, State::Suspended(_))
+    }
+
+    /// Time spent in a phase over all attempts, without what was suspended, up to the last change
+    /// of phase, suspension or restart.
+    ///
+    /// Of `Attempt` it is the sum over the phases, of `Total` all the time accounted for, which
+    /// is that sum, [`suspended_for`](Self::suspended_for) and [`rested_for`](Self::rested_for).
+    pub fn spent(&self, phase: Phase) -> Duration {
+        Duration::from_nanos(match phase {
+            Phase::Attempt => self.spent.iter().sum(),
+            Phase::Total => self.mark - self.start,
+            phase => self.spent[phase as usize],
+        })
+    }
+
+    /// Time for which phase clocks stood still, as of the same moment.
+    pub fn suspended_for(&self) -> Duration {
+        Duration::from_nanos(self.suspended)
+    }
+
+    /// Time outside of attempts: backoff.
+    pub fn rested_for(&self) -> Duration {
+        Duration::from_nanos(self.backoff)
+    }
+
+    /// Time from the start of the call to `now`, or to its end.
+    pub fn elapsed(&self, now: Instant) -> Duration {
+        let end = match self.state {
+            State::Finished => self.mark,
+            _ => now.as_nanos().max(self.mark),
+        };
+        Duration::from_nanos(end - self.start)
+    }
+
+    fn stop(&mut self, now: Instant, state: State) {
+        self.account(now);
+        self.attempt_at = NEVER;
+        self.connect_at = NEVER;
+        self.phase_at = NEVER;
+        self.state = state;
+        self.choose();
+    }
+
+    /// Charges the time since `mark` to what the call was doing, and returns the new mark.
+    fn account(&mut self, now: Instant) -> u64 {
+        let now = now.as_nanos().max(self.mark);
+        let passed = now - self.mark;
+        self.mark = now;
+        match self.state {
+            State::In(phase) => self.spent[phase as usize] += passed,
+            State::Begun => self.spent[Phase::Pool as usize] += passed,
+            State::Suspended(_) => {
+                self.suspended += passed;
+                self.phase_at = after(self.phase_at, passed);
+                self.connect_at = after(self.connect_at, passed);
+            }
+            State::Resting => self.backoff += passed,
+            State::Finished => {}
+        }
+        now
+    }
+
+    /// Finds the earliest deadline again.
+    fn choose(&mut self) {
+        (self.next, self.which) = (self.overall, Phase::Total);
+        if self.attempt_at < self.next {
+            (self.next, self.which) = (self.attempt_at, Phase::Attempt);
+        }
+        if let State::In(phase) = self.state {
+            // Of the two clocks of a dial the narrower is named on a tie: it says more.
+            if self.phase_at < self.next {
+                (self.next, self.which) = (self.phase_at, phase);
+            }
+            if self.connect_at < self.next {
+                (self.next, self.which) = (self.connect_at, Phase::Connect);
+            }
+        }
+    }
+}
+
+/// `limit` after an instant, where both may be never.
+const fn after(at: u64, limit: u64) -> u64 {
+    at.saturating_add(limit)
+}
+
+const fn is_dial(phase: Phase) -> bool {
+    matches!(
+        phase,
+        Phase::Dns | Phase::Connect | Phase::Proxy | Phase::Tls
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_clocks_are_plain_data_of_at_most_240_bytes() {
+        const fn is_plain<T: Send + Sync + Clone>() {}
+        is_plain::<Clocks>();
+        assert!(size_of::<Clocks>() <= 240, "{}", size_of::<Clocks>());
+    }
+}

@@ -1,0 +1,280 @@
+//! The limits a user sets, per phase.
+
+use std::error::Error;
+use std::fmt;
+use std::time::Duration;
+
+use crate::fault::Phase;
+use crate::time::saturating_nanos;
+
+/// How long each phase of a call may take.
+///
+/// `None` is no limit. Zero is "without waiting": the phase must succeed at once. A phase's limit
+/// holds for each time the phase is entered; [`total`](Self::total) spans all attempts, backoffs
+/// and the body.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    /// Waiting for a connection or a free slot. Default 5 s.
+    pub pool: Option<Duration>,
+    /// Resolving the name, within `connect`. Default 3 s.
+    pub dns: Option<Duration>,
+    /// The whole dial: resolving, opening, tunnel and TLS together. Default 5 s.
+    pub connect: Option<Duration>,
+    /// Opening a tunnel, within `connect`. Default none.
+    pub proxy: Option<Duration>,
+    /// The TLS handshake, within `connect`. Default 3 s.
+    pub tls: Option<Duration>,
+    /// Between two bytes that the transport accepts. Default 10 s.
+    pub write: Option<Duration>,
+    /// From the request written to the first byte of its response. Default 15 s.
+    pub first_byte: Option<Duration>,
+    /// From the first byte of a head to its last: the guard against slow heads. Default 15 s.
+    pub head: Option<Duration>,
+    /// Between two bytes of the body. Default 15 s.
+    pub between_bytes: Option<Duration>,
+    /// One attempt, up to its complete head. Default none.
+    pub attempt: Option<Duration>,
+    /// The whole call. Default none.
+    pub total: Option<Duration>,
+}
+
+const DEFAULT: Timeouts = Timeouts {
+    pool: Some(Duration::from_secs(5)),
+    dns: Some(Duration::from_secs(3)),
+    connect: Some(Duration::from_secs(5)),
+    proxy: None,
+    tls: Some(Duration::from_secs(3)),
+    write: Some(Duration::from_secs(10)),
+    first_byte: Some(Duration::from_secs(15)),
+    head: Some(Duration::from_secs(15)),
+    between_bytes: Some(Duration::from_secs(15)),
+    attempt: None,
+    total: None,
+};
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        DEFAULT
+    }
+}
+
+macro_rules! setters {
+    ($($name:ident: $what:literal),+ $(,)?) => {$(
+        #[doc = concat!("Sets how long ", $what, " may take; `None` lifts the limit.")]
+        #[must_use]
+        pub fn $name(mut self, timeout: impl Into<Option<Duration>>) -> Self {
+            self.$name = timeout.into();
+            self
+        }
+    )+};
+}
+
+impl Timeouts {
+    /// The defaults.
+    pub const fn new() -> Self {
+        DEFAULT
+    }
+
+    /// One value for every phase; no limit on an attempt or on the call.
+    pub fn all(timeout: Duration) -> Self {
+        let each = Some(timeout);
+        Self {
+            pool: each,
+            dns: each,
+            connect: each,
+            proxy: each,
+            tls: each,
+            write: each,
+            first_byte: each,
+            head: each,
+            between_bytes: each,
+            attempt: None,
+            total: None,
+        }
+    }
+
+    /// No limit anywhere.
+    pub const fn none() -> Self {
+        Self {
+            pool: None,
+            dns: None,
+            connect: None,
+            proxy: None,
+            tls: None,
+            write: None,
+            first_byte: None,
+            head: None,
+            between_bytes: None,
+            attempt: None,
+            total: None,
+        }
+    }
+
+    /// Limits for callers who would rather fail than wait: seconds per phase, 6 s for the call.
+    pub const fn strict() -> Self {
+        Self {
+            pool: Some(Duration::from_secs(2)),
+            dns: Some(Duration::from_secs(1)),
+            connect: Some(Duration::from_secs(2)),
+            tls: Some(Duration::from_secs(2)),
+            write: Some(Duration::from_secs(5)),
+            first_byte: Some(Duration::from_secs(5)),
+            between_bytes: Some(Duration::from_secs(5)),
+            total: Some(Duration::from_secs(6)),
+            ..DEFAULT
+        }
+    }
+
+    setters! {
+        pool: "waiting for a connection",
+        dns: "resolving the name",
+        connect: "the whole dial",
+        proxy: "opening a tunnel",
+        tls: "the TLS handshake",
+        write: "the transport to accept another byte",
+        first_byte: "the first byte of the response",
+        head: "the rest of the response head",
+        between_bytes: "another byte of the body",
+        attempt: "one attempt, up to its complete head,",
+        total: "the whole call",
+    }
+
+    /// Sets both limits on reading: the first byte's, and the one between bytes of the body.
+    #[must_use]
+    pub fn read(self, timeout: impl Into<Option<Duration>>) -> Self {
+        let timeout = timeout.into();
+        self.first_byte(timeout).between_bytes(timeout)
+    }
+
+    /// The limit of a phase.
+    pub const fn of(&self, phase: Phase) -> Option<Duration> {
+        match phase {
+            Phase::Pool => self.pool,
+            Phase::Dns => self.dns,
+            Phase::Connect => self.connect,
+            Phase::Proxy => self.proxy,
+            Phase::Tls => self.tls,
+            Phase::Write => self.write,
+            Phase::FirstByte => self.first_byte,
+            Phase::Head => self.head,
+            Phase::Body => self.between_bytes,
+            Phase::Attempt => self.attempt,
+            Phase::Total => self.total,
+        }
+    }
+
+    /// The limits that can never be what runs out, because the whole call may take less.
+    ///
+    /// A limit at its default counts as unset, so `Timeouts::new().total(..)` is always fine.
+    pub fn unreachable(&self) -> impl Iterator<Item = TimeoutsError> + '_ {
+        Phase::ALL.into_iter().filter_map(|phase| {
+            let (timeout, total) = (self.of(phase)?, self.total?);
+            let unset = DEFAULT.of(phase) == Some(timeout);
+            (timeout > total && !unset).then_some(TimeoutsError::Unreachable {
+                phase,
+                timeout,
+                total,
+            })
+        })
+    }
+
+    /// Checks that every limit that was set can take effect.
+    ///
+    /// # Errors
+    /// The first of [`unreachable`](Self::unreachable). A client may take it for a warning.
+    pub fn validate(&self) -> Result<(), TimeoutsError> {
+        self.unreachable().next().map_or(Ok(()), Err)
+    }
+
+    /// The limits as the clocks use them, made once for many calls.
+    pub fn limits(&self) -> PhaseLimits {
+        let nanos = |phase| self.of(phase).map_or(u64::MAX, saturating_nanos);
+        PhaseLimits {
+            phases: std::array::from_fn(|index| nanos(Phase::ALL[index])),
+            attempt: nanos(Phase::Attempt),
+            total: nanos(Phase::Total),
+        }
+    }
+}
+
+/// [`Timeouts`] in nanoseconds, so that a call does not convert them again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PhaseLimits {
+    /// Of `Pool` to `Body`, by the phase's number; `u64::MAX` is none.
+    pub(super) phases: [u64; PhaseLimits::PHASES],
+    pub(super) attempt: u64,
+    pub(super) total: u64,
+}
+
+impl PhaseLimits {
+    /// The phases that follow one another, without `Attempt` and `Total`.
+    pub(super) const PHASES: usize = Phase::Attempt as usize;
+}
+
+/// Two timeouts that contradict each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TimeoutsError {
+    /// A phase may take longer than the whole call, so its limit never takes effect.
+    Unreachable {
+        /// The phase.
+        phase: Phase,
+        /// Its limit.
+        timeout: Duration,
+        /// The limit of the whole call.
+        total: Duration,
+    },
+}
+
+impl fmt::Display for TimeoutsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable {
+                phase,
+                timeout,
+                total,
+            } => write!(
+                f,
+                "the {phase} timeout of {timeout:?} is longer than the total timeout of {total:?}"
+            ),
+        }
+    }
+}
+
+impl Error for TimeoutsError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn the_presets_are_valid_and_defaults_never_contradict_a_short_total() {
+        for timeouts in [Timeouts::new(), Timeouts::strict(), Timeouts::none()] {
+            assert_eq!(timeouts.validate(), Ok(()));
+        }
+        assert_eq!(Timeouts::new().total(secs(1)).validate(), Ok(()));
+    }
+
+    #[test]
+    fn an_explicit_timeout_longer_than_the_total_is_named_with_it() {
+        let timeouts = Timeouts::new().write(secs(8)).total(secs(6));
+        assert_eq!(
+            timeouts.validate().map_err(|error| error.to_string()),
+            Err("the write timeout of 8s is longer than the total timeout of 6s".to_owned())
+        );
+        let attempt = Timeouts::new().attempt(secs(7)).total(secs(6)).validate();
+        assert!(attempt.is_err());
+    }
+
+    #[test]
+    fn read_sets_the_first_byte_and_the_gap_between_bytes_but_not_the_head_guard() {
+        let timeouts = Timeouts::new().read(secs(2));
+        assert_eq!(timeouts.of(Phase::FirstByte), Some(secs(2)));
+        assert_eq!(timeouts.of(Phase::Body), Some(secs(2)));
+        assert_eq!(timeouts.of(Phase::Head), Some(secs(15)));
+    }
+}
