@@ -28,7 +28,10 @@ pub struct WriteBuf {
 impl WriteBuf {
     /// An empty buffer with room for a head.
     pub fn with_capacity(capacity: usize) -> Self {
-        Self { tail: BytesMut::with_capacity(capacity), ..Self::default() }
+        Self {
+            tail: BytesMut::with_capacity(capacity),
+            ..Self::default()
+        }
     }
 
     /// How many bytes wait.
@@ -89,7 +92,9 @@ impl Buf for WriteBuf {
     }
 
     fn chunk(&self) -> &[u8] {
-        self.queue.front().map_or(&self.tail[..], |bytes| &bytes[..])
+        self.queue
+            .front()
+            .map_or(&self.tail[..], |bytes| &bytes[..])
     }
 
     fn chunks_vectored<'a>(&'a self, dst: &mut [IoSlice<'a>]) -> usize {

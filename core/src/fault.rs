@@ -192,7 +192,12 @@ pub struct Fault {
 impl Fault {
     /// A fault without the system's word on it.
     pub const fn new(kind: FaultKind, phase: Phase) -> Self {
-        Self { kind, phase, code: None, detail: None }
+        Self {
+            kind,
+            phase,
+            code: None,
+            detail: None,
+        }
     }
 
     /// The same fault, seen in another phase.

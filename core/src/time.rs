@@ -71,7 +71,12 @@ impl Sub for Instant {
 
 impl fmt::Display for Instant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{:09}s", self.0 / 1_000_000_000, self.0 % 1_000_000_000)
+        write!(
+            f,
+            "{}.{:09}s",
+            self.0 / 1_000_000_000,
+            self.0 % 1_000_000_000
+        )
     }
 }
 
@@ -91,6 +96,9 @@ mod tests {
         assert_eq!(Instant::ORIGIN + Duration::MAX, Instant::MAX);
         assert_eq!(Instant::ORIGIN - Duration::MAX, Instant::ORIGIN);
         assert_eq!(Instant::ORIGIN - Instant::MAX, Duration::ZERO);
-        assert_eq!(Instant::from_nanos(1_500_000_000).to_string(), "1.500000000s");
+        assert_eq!(
+            Instant::from_nanos(1_500_000_000).to_string(),
+            "1.500000000s"
+        );
     }
 }

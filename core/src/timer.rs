@@ -1,1 +1,248 @@
-//! (being written)
+//! A bag of deadlines: who is due next, in O(1); arm, move and remove, in O(log n).
+//!
+//! ```text
+//!  slab   [ value, place ] [ value, place ] [ free ] [ value, - ]      a key is an index here
+//!              |  ^             |                        '- registered, but disarmed
+//!              v  |             v
+//!  heap   [ at, index ]  [ at, index ]  ..                             4-ary, earliest first
+//! ```
+//!
+//! Invariants: an armed entry's `place` names the heap node that names it back; a node is never
+//! earlier than its parent; an instant of [`Instant::MAX`] is not in the heap. What was freed is
+//! used again, so that a steady load allocates nothing. A 4-ary heap, because it is half as deep
+//! as a binary one and four children share a cache line.
+
+use crate::time::Instant;
+
+/// Says that a slab entry has no node in the heap, or ends the list of free entries.
+const NONE: u32 = u32::MAX;
+
+/// Children of a heap node.
+const ARITY: usize = 4;
+
+/// Deadlines, each with a value: usually whom to wake.
+#[derive(Debug)]
+pub struct Timers<T> {
+    heap: Vec<Node>,
+    slab: Vec<Entry<T>>,
+    free: u32,
+    len: usize,
+}
+
+/// Names one deadline of one [`Timers`]. A key outlives its deadline harmlessly: it then finds
+/// nothing, even after its place has been used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TimerKey {
+    index: u32,
+    generation: u32,
+}
+
+/// Ordered by the instant, then by the index, so that ties are settled the same way in every run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Node {
+    at: Instant,
+    index: u32,
+}
+
+#[derive(Debug)]
+struct Entry<T> {
+    /// `None` where the entry is free; `place` then names the next free one.
+    value: Option<T>,
+    place: u32,
+    generation: u32,
+}
+
+impl<T> Default for Timers<T> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<T> Timers<T> {
+    /// No deadlines, and no memory yet.
+    pub const fn new() -> Self {
+        Self {
+            heap: Vec::new(),
+            slab: Vec::new(),
+            free: NONE,
+            len: 0,
+        }
+    }
+
+    /// Registers `value` to be due at `at`; at [`Instant::MAX`], never.
+    ///
+    /// # Panics
+    ///
+    /// Beyond `u32::MAX` deadlines at once, which memory does not hold.
+    pub fn insert(&mut self, at: Instant, value: T) -> TimerKey {
+        let index = if self.free == NONE {
+            assert!(
+                self.slab.len() < NONE as usize,
+                "more deadlines than indices"
+            );
+            self.slab.push(Entry {
+                value: Some(value),
+                place: NONE,
+                generation: 0,
+            });
+            (self.slab.len() - 1) as u32
+        } else {
+            let index = self.free;
+            let entry = &mut self.slab[index as usize];
+            self.free = entry.place;
+            entry.place = NONE;
+            entry.value = Some(value);
+            index
+        };
+        self.len += 1;
+        self.arm(index, at);
+        TimerKey {
+            index,
+            generation: self.slab[index as usize].generation,
+        }
+    }
+
+    /// The value under the key, while it is registered.
+    pub fn get(&self, key: TimerKey) -> Option<&T> {
+        let entry = self.slab.get(key.index as usize)?;
+        (entry.generation == key.generation)
+            .then_some(entry.value.as_ref())
+            .flatten()
+    }
+
+    /// As [`get`](Self::get), to change it.
+    pub fn get_mut(&mut self, key: TimerKey) -> Option<&mut T> {
+        let entry = self.slab.get_mut(key.index as usize)?;
+        (entry.generation == key.generation)
+            .then_some(entry.value.as_mut())
+            .flatten()
+    }
+
+    /// Moves the deadline to `at`, arming it where it had expired; [`Instant::MAX`] disarms it.
+    /// Says whether the key is still registered.
+    pub fn reset(&mut self, key: TimerKey, at: Instant) -> bool {
+        if self.get(key).is_none() {
+            return false;
+        }
+        let place = self.slab[key.index as usize].place;
+        if place == NONE {
+            self.arm(key.index, at);
+        } else if at == Instant::MAX {
+            self.disarm(key.index);
+        } else {
+            let node = Node {
+                at,
+                index: key.index,
+            };
+            let was = std::mem::replace(&mut self.heap[place as usize], node);
+            if node < was {
+                self.sift_up(place as usize);
+            } else {
+                self.sift_down(place as usize);
+            }
+        }
+        true
+    }
+
+    /// Unregisters the key, and gives its value back.
+    pub fn remove(&mut self, key: TimerKey) -> Option<T> {
+        let entry = self.slab.get_mut(key.index as usize)?;
+        if entry.generation != key.generation {
+            return None;
+        }
+        let value = entry.value.take()?;
+        self.disarm(key.index);
+        let entry = &mut self.slab[key.index as usize];
+        entry.generation = entry.generation.wrapping_add(1);
+        entry.place = std::mem::replace(&mut self.free, key.index);
+        self.len -= 1;
+        Some(value)
+    }
+
+    /// The earliest armed deadline.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.heap.first().map(|node| node.at)
+    }
+
+    /// Disarms and names the earliest deadline, where it is at `now` or before. It stays
+    /// registered until [`reset`](Self::reset) or [`remove`](Self::remove). Call it until `None`.
+    pub fn expire(&mut self, now: Instant) -> Option<TimerKey> {
+        let node = self.heap.first().copied().filter(|node| node.at <= now)?;
+        self.disarm(node.index);
+        Some(TimerKey {
+            index: node.index,
+            generation: self.slab[node.index as usize].generation,
+        })
+    }
+
+    /// How many are registered, disarmed ones included.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether none is registered.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Puts an entry that has no node into the heap.
+    fn arm(&mut self, index: u32, at: Instant) {
+        if at == Instant::MAX {
+            return;
+        }
+        self.heap.push(Node { at, index });
+        self.sift_up(self.heap.len() - 1);
+    }
+
+    /// Takes an entry's node, if it has one, out of the heap.
+    fn disarm(&mut self, index: u32) {
+        let place = std::mem::replace(&mut self.slab[index as usize].place, NONE);
+        if place == NONE {
+            return;
+        }
+        let place = place as usize;
+        self.heap.swap_remove(place);
+        // The last node now stands here, and may belong higher or lower.
+        if place < self.heap.len() && !self.sift_up(place) {
+            self.sift_down(place);
+        }
+    }
+
+    /// Moves the node towards the root until its parent is earlier. Says whether it moved.
+    fn sift_up(&mut self, from: usize) -> bool {
+        let node = self.heap[from];
+        let mut place = from;
+        while place > 0 {
+            let parent = (place - 1) / ARITY;
+            if self.heap[parent] <= node {
+                break;
+            }
+            self.put(place, self.heap[parent]);
+            place = parent;
+        }
+        self.put(place, node);
+        place != from
+    }
+
+    /// Moves the node towards the leaves until its children are later.
+    fn sift_down(&mut self, from: usize) {
+        let node = self.heap[from];
+        let mut place = from;
+        while let Some(child) = self.earliest_child(place).filter(|&c| self.heap[c] < node) {
+            self.put(place, self.heap[child]);
+            place = child;
+        }
+        self.put(place, node);
+    }
+
+    fn earliest_child(&self, place: usize) -> Option<usize> {
+        let first = place * ARITY + 1;
+        let end = (first + ARITY).min(self.heap.len());
+        (first..end).min_by_key(|&child| self.heap[child])
+    }
+
+    fn put(&mut self, place: usize, node: Node) {
+        self.heap[place] = node;
+        self.slab[node.index as usize].place = place as u32;
+    }
+}

@@ -1,1 +1,3 @@
-//! To be filled.
+//! What the tests, the fuzz targets and the benchmarks share.
+
+pub mod properties;
