@@ -1,1 +1,12 @@
-//! To be filled.
+//! Counts and wall time of one keep-alive GET, side by side.
+//!
+//! [`server`] answers every request alike from a process of its own; [`clients`] are those who ask,
+//! behind one trait; [`load`] is what each does; [`counts`] runs each in a process of its own under
+//! an allocator, valgrind and strace, and takes differences of two runs, so that start-up cancels
+//! out.
+
+pub mod clients;
+pub mod counts;
+pub mod descriptors;
+pub mod load;
+pub mod server;

@@ -1,1 +1,277 @@
-//! (being written)
+//! One logical request: which attempt follows which, and when it is over.
+//!
+//! ```text
+//!   begin_attempt --> attempt --handle_head----> Deliver            the response goes up
+//!        ^               |   \                     |
+//!        |               |    `handle_failure      | its body failed: handle_failure
+//!        |               v            v            v
+//!        `--Retry(at)-- decide <-------------------'
+//!                        |
+//!                        `----> Stop(reason, fate)                  and ever after the same
+//! ```
+//!
+//! Invariants:
+//! * No attempt follows one that may have been processed, unless a repeat is harmless.
+//! * Counted attempts are at most the policy's, transparent ones at most two more.
+//! * A call ends once; its reason then stays.
+//! * The same facts, budget, time and draws give the same decision.
+
+mod decide;
+mod history;
+mod verdict;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand_core::Rng;
+
+use crate::budget::Budget;
+use crate::fault::{Fate, Phase};
+use crate::retry::{
+    AttemptFacts, Cause, Class, HeadFacts, Replay, Retry, Retryable, StopReason, classify,
+    classify_status, is_plain,
+};
+use crate::time::Instant;
+
+use decide::{Decision, Ending};
+use history::History;
+
+pub use crate::retry::facts::Request;
+pub use history::{AttemptRecord, Outcome};
+pub use verdict::{Again, Verdict};
+
+/// What the next attempt was granted, until it begins.
+#[derive(Clone, Copy, Debug, Default)]
+struct Grant {
+    delay: Option<Duration>,
+    transparent: bool,
+}
+
+/// One logical request over its attempts.
+///
+/// It sees no bytes and sends nothing: it is told facts, and says what follows. Nothing is
+/// allocated before the first failure.
+#[derive(Clone, Debug)]
+pub struct Call {
+    request: Request,
+    policy: Arc<Retry>,
+    number: u32,
+    transparent_used: u8,
+    /// `Once` bits.
+    once_used: u8,
+    is_cancelled: bool,
+    started: Instant,
+    granted: Grant,
+    /// The last draw of a backoff, for decorrelated jitter.
+    previous: Duration,
+    fate: Fate,
+    /// Why the call got no other attempt. The caller may have its response all the same.
+    reason: Option<StopReason>,
+    is_stopped: bool,
+    history: History,
+}
+
+impl Call {
+    /// A call whose first attempt has not begun.
+    pub fn new(request: Request, policy: Arc<Retry>) -> Self {
+        Self {
+            request,
+            policy,
+            number: 0,
+            transparent_used: 0,
+            once_used: 0,
+            is_cancelled: false,
+            started: Instant::ORIGIN,
+            granted: Grant::default(),
+            previous: Duration::ZERO,
+            fate: Fate::NotProcessed,
+            reason: None,
+            is_stopped: false,
+            history: History::default(),
+        }
+    }
+
+    /// Begins an attempt, and returns its number from 1, transparent ones included.
+    pub fn begin_attempt(&mut self, now: Instant) -> u32 {
+        self.number = self.number.saturating_add(1);
+        self.started = now;
+        self.number
+    }
+
+    /// Gives the call up: whatever the attempt that runs comes to, no other follows.
+    pub fn cancel(&mut self) {
+        self.is_cancelled = true;
+    }
+
+    /// Decides on a response head. `overall` is the deadline of the whole call.
+    ///
+    /// A status that [`is_plain`](Self::is_plain) is delivered, and need not come here.
+    pub fn handle_head(
+        &mut self,
+        now: Instant,
+        head: &HeadFacts,
+        overall: Option<Instant>,
+        budget: &mut Budget,
+        rng: &mut dyn Rng,
+    ) -> Verdict {
+        if let Some(reason) = self.reason {
+            return self.end(reason, true);
+        }
+        let class = classify_status(self.request, head, &self.policy);
+        self.fate = self.fate.max(class.fate());
+        if !matches!(class, Class::Success { .. }) {
+            self.record(now, head.reused, Outcome::Status(head.status), class.fate());
+        }
+        let end = Ending {
+            class,
+            is_expired: overall.is_some_and(|overall| now >= overall),
+            is_replayable: self.is_replayable(head.body_pulled),
+            retry_after: head.retry_after,
+            idle_for: Duration::ZERO,
+        };
+        match self.decide(now, &end, overall, budget, rng) {
+            Decision::Done => Verdict::Deliver { exhausted: None },
+            Decision::Stop(reason) => self.end(reason, true),
+            Decision::Retry(again, draw) => self.grant(now, &end, again, draw),
+        }
+    }
+
+    /// Decides on an attempt that ended without a complete response.
+    ///
+    /// It may be a response that was delivered and whose body failed. After a stop this returns
+    /// the same again.
+    pub fn handle_failure(
+        &mut self,
+        now: Instant,
+        facts: &AttemptFacts,
+        overall: Option<Instant>,
+        budget: &mut Budget,
+        rng: &mut dyn Rng,
+    ) -> Verdict {
+        if let (true, Some(reason)) = (self.is_stopped, self.reason) {
+            return self.end(reason, false);
+        }
+        let class = classify(self.request, facts, &self.policy);
+        self.fate = self.fate.max(class.fate());
+        self.record(
+            now,
+            facts.reused,
+            Outcome::Failed(facts.cause.clone()),
+            class.fate(),
+        );
+        if let Some(reason) = self.reason {
+            return self.end(reason, false);
+        }
+        let end = Ending {
+            class,
+            is_expired: facts.cause == Cause::Timeout(Phase::Total)
+                || overall.is_some_and(|overall| now >= overall),
+            is_replayable: self.is_replayable(facts.body_pulled),
+            retry_after: None,
+            idle_for: facts.idle_for,
+        };
+        match self.decide(now, &end, overall, budget, rng) {
+            Decision::Done => Verdict::Deliver { exhausted: None },
+            Decision::Stop(reason) => self.end(reason, false),
+            Decision::Retry(again, draw) => self.grant(now, &end, again, draw),
+        }
+    }
+
+    /// Whether no rule looks at a response with this status: it can go to the caller at once.
+    pub const fn is_plain(status: u16) -> bool {
+        is_plain(status)
+    }
+
+    /// What the call is of.
+    pub fn request(&self) -> &Request {
+        &self.request
+    }
+
+    /// The number of the attempt that runs or ended last, from 1; zero before the first.
+    pub fn attempt(&self) -> u32 {
+        self.number
+    }
+
+    /// How many of the attempts were transparent retries.
+    pub fn transparent_used(&self) -> u8 {
+        self.transparent_used
+    }
+
+    /// The failed attempts in their order: the first four and the last twelve.
+    pub fn attempts(&self) -> &[AttemptRecord] {
+        self.history.records()
+    }
+
+    /// How many failed attempts are not among [`attempts`](Self::attempts).
+    pub fn dropped(&self) -> u32 {
+        self.history.dropped()
+    }
+
+    /// Whether the origin acted on the request, in any attempt that has ended.
+    pub fn fate(&self) -> Fate {
+        self.fate
+    }
+
+    /// Why there is no other attempt, once there is none: the call's terminal label.
+    pub fn stop_reason(&self) -> Option<StopReason> {
+        self.reason
+            .or(self.is_cancelled.then_some(StopReason::Cancelled))
+    }
+
+    /// Whether the last failure was one to retry, and retries ran out.
+    pub fn retry_exhausted(&self) -> bool {
+        self.reason.is_some_and(StopReason::is_exhausted)
+    }
+
+    fn is_replayable(&self, body_pulled: bool) -> bool {
+        self.request.replay != Replay::OneShot || !body_pulled
+    }
+
+    fn grant(&mut self, now: Instant, end: &Ending, again: Again, draw: Duration) -> Verdict {
+        self.transparent_used += u8::from(again.transparent);
+        if let Class::Retryable {
+            terms: Retryable {
+                once: Some(once), ..
+            },
+            ..
+        } = end.class
+        {
+            self.once_used |= once.bit();
+        }
+        self.previous = draw;
+        self.granted = Grant {
+            delay: Some(again.at - now),
+            transparent: again.transparent,
+        };
+        Verdict::Retry(again)
+    }
+
+    /// The last word, and the same ever after.
+    fn end(&mut self, reason: StopReason, is_response: bool) -> Verdict {
+        self.reason = Some(reason);
+        let is_void = matches!(reason, StopReason::Cancelled | StopReason::DeadlineExpired);
+        if is_response && !is_void && !self.is_stopped {
+            return Verdict::Deliver {
+                exhausted: reason.is_exhausted().then_some(reason),
+            };
+        }
+        self.is_stopped = true;
+        Verdict::Stop {
+            reason,
+            fate: self.fate,
+        }
+    }
+
+    fn record(&mut self, now: Instant, reused: bool, outcome: Outcome, fate: Fate) {
+        self.history.push(AttemptRecord {
+            number: self.number,
+            started: self.started,
+            ended: now,
+            reused,
+            outcome,
+            fate,
+            delay: self.granted.delay,
+            transparent: self.granted.transparent,
+        });
+    }
+}

@@ -9,7 +9,8 @@
 //!
 //! Invariants: an armed entry's `place` names the heap node that names it back; a node is never
 //! earlier than its parent; an instant of [`Instant::MAX`] is not in the heap. What was freed is
-//! used again, so that a steady load allocates nothing. A 4-ary heap, because it is half as deep
+//! used again, so that a steady load allocates nothing; what a burst took is given back when none
+//! is registered. A 4-ary heap, because it is half as deep
 //! as a binary one and four children share a cache line.
 
 use crate::time::Instant;
@@ -20,12 +21,18 @@ const NONE: u32 = u32::MAX;
 /// Children of a heap node.
 const ARITY: usize = 4;
 
+/// Room for so many is kept when none is left, and what a burst took beyond it is given back.
+const KEPT: usize = 128;
+
 /// Deadlines, each with a value: usually whom to wake.
 #[derive(Debug)]
 pub struct Timers<T> {
     heap: Vec<Node>,
     slab: Vec<Entry<T>>,
     free: u32,
+    /// The last key's generation. It is counted for all places in common, so that keys stay apart
+    /// when places are forgotten.
+    generation: u32,
     len: usize,
 }
 
@@ -35,6 +42,21 @@ pub struct Timers<T> {
 pub struct TimerKey {
     index: u32,
     generation: u32,
+}
+
+impl TimerKey {
+    /// The key as a number, for where only a number fits.
+    pub const fn to_bits(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+
+    /// The key of a number that [`to_bits`](Self::to_bits) made. Any other finds nothing.
+    pub const fn from_bits(bits: u64) -> Self {
+        Self {
+            index: bits as u32,
+            generation: (bits >> 32) as u32,
+        }
+    }
 }
 
 /// Ordered by the instant, then by the index, so that ties are settled the same way in every run.
@@ -65,6 +87,7 @@ impl<T> Timers<T> {
             heap: Vec::new(),
             slab: Vec::new(),
             free: NONE,
+            generation: 0,
             len: 0,
         }
     }
@@ -75,6 +98,8 @@ impl<T> Timers<T> {
     ///
     /// Beyond `u32::MAX` deadlines at once, which memory does not hold.
     pub fn insert(&mut self, at: Instant, value: T) -> TimerKey {
+        self.generation = self.generation.wrapping_add(1);
+        let generation = self.generation;
         let index = if self.free == NONE {
             assert!(
                 self.slab.len() < NONE as usize,
@@ -83,7 +108,7 @@ impl<T> Timers<T> {
             self.slab.push(Entry {
                 value: Some(value),
                 place: NONE,
-                generation: 0,
+                generation,
             });
             (self.slab.len() - 1) as u32
         } else {
@@ -92,14 +117,12 @@ impl<T> Timers<T> {
             self.free = entry.place;
             entry.place = NONE;
             entry.value = Some(value);
+            entry.generation = generation;
             index
         };
         self.len += 1;
         self.arm(index, at);
-        TimerKey {
-            index,
-            generation: self.slab[index as usize].generation,
-        }
+        TimerKey { index, generation }
     }
 
     /// The value under the key, while it is registered.
@@ -153,9 +176,11 @@ impl<T> Timers<T> {
         let value = entry.value.take()?;
         self.disarm(key.index);
         let entry = &mut self.slab[key.index as usize];
-        entry.generation = entry.generation.wrapping_add(1);
         entry.place = std::mem::replace(&mut self.free, key.index);
         self.len -= 1;
+        if self.len == 0 && self.slab.len() > KEPT {
+            self.forget_places();
+        }
         Some(value)
     }
 
@@ -183,6 +208,15 @@ impl<T> Timers<T> {
     /// Whether none is registered.
     pub fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Gives back what a burst took: nothing is registered, hence nothing is armed.
+    #[cold]
+    fn forget_places(&mut self) {
+        self.slab.clear();
+        self.slab.shrink_to(KEPT);
+        self.heap.shrink_to(KEPT);
+        self.free = NONE;
     }
 
     /// Puts an entry that has no node into the heap.

@@ -59,11 +59,14 @@ pub trait Tls: Send + Sync {
     /// grows by no more than `cipher_rx` shrinks, so who bounds what it reads bounds both. After a
     /// `close_notify` the rest is taken and ignored (RFC 8446 section 6.1).
     ///
+    /// What a peer can make it queue without reading is bounded: a flood of key updates is an error.
+    ///
     /// `wall` is what certificates are judged by.
     ///
     /// # Errors
     ///
-    /// `Certificate`, `Handshake`, `HandshakeAborted` or `Record`. Plaintext that came before the
+    /// `Certificate`, `Handshake` or `HandshakeAborted` (a `close_notify` during the handshake too)
+    /// while it lasts; later `Record`, or `Reset` for a fatal alert. Plaintext that came before the
     /// offending record is in `rx`, and an alert may wait in `cipher_tx`: write it before closing.
     fn handle_input(
         &mut self,

@@ -1,3 +1,5 @@
 //! What the tests, the fuzz targets and the benchmarks share.
 
+pub mod loopback;
 pub mod properties;
+pub mod toy_tls;

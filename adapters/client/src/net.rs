@@ -9,9 +9,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
-use fulmar_core::buf::WriteBuf;
-use fulmar_core::fault::Fault;
 use fulmar_core::time::Instant;
+
+pub use fulmar_core::buf::WriteBuf;
+pub use fulmar_core::fault::{Fault, FaultKind};
 
 /// A boxed future. One is made per connection made, never per request.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -45,8 +46,11 @@ pub trait Net: Send + Sync + 'static {
     /// # Errors
     ///
     /// What the system said.
-    fn connect(&self, to: &Endpoint, options: &SocketOptions)
-    -> BoxFuture<io::Result<Box<dyn Stream>>>;
+    fn connect(
+        &self,
+        to: &Endpoint,
+        options: &SocketOptions,
+    ) -> BoxFuture<io::Result<Box<dyn Stream>>>;
 
     /// A timer that is ready at `until` or later.
     fn sleep(&self, until: Instant) -> Box<dyn Sleep>;
@@ -71,19 +75,11 @@ pub trait Sleep: Future<Output = ()> + Send + Sync + Unpin {
 pub trait Stream: Send + Sync + Unpin + 'static {
     /// Reads into the spare capacity of `buf` (the caller has reserved some). `Ok(0)` is the end of
     /// the stream.
-    fn poll_read(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut BytesMut,
-    ) -> Poll<io::Result<usize>>;
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>>;
 
     /// Writes from `buf` and advances it by what the transport took. One call is at most one system
     /// call: plain for one chunk, vectored for several. `buf` is not empty.
-    fn poll_write(
-        &mut self,
-        cx: &mut Context<'_>,
-        buf: &mut WriteBuf,
-    ) -> Poll<io::Result<usize>>;
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &mut WriteBuf) -> Poll<io::Result<usize>>;
 
     /// Says to the peer that nothing more will be written.
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
@@ -112,6 +108,17 @@ pub enum Family {
     V6,
     /// Both, in the resolver's order.
     Any,
+}
+
+impl Family {
+    /// Whether an address is of this family.
+    pub const fn admits(self, addr: IpAddr) -> bool {
+        match self {
+            Self::V4 => addr.is_ipv4(),
+            Self::V6 => addr.is_ipv6(),
+            Self::Any => true,
+        }
+    }
 }
 
 /// What a resolver said.
@@ -147,6 +154,10 @@ pub struct SocketOptions {
 
 impl Default for SocketOptions {
     fn default() -> Self {
-        Self { nodelay: true, bind: None, keepalive: None }
+        Self {
+            nodelay: true,
+            bind: None,
+            keepalive: None,
+        }
     }
 }

@@ -46,6 +46,7 @@ enum State {
 #[derive(Clone, Debug)]
 pub struct Clocks {
     limits: [u64; PhaseLimits::PHASES],
+    shortest: u64,
     attempt_limit: u64,
     spent: [u64; PhaseLimits::PHASES],
     suspended: u64,
@@ -80,6 +81,7 @@ impl Clocks {
         let overall = after(start, limits.total).min(deadline);
         Self {
             limits: limits.phases,
+            shortest: limits.shortest,
             attempt_limit: limits.attempt,
             spent: [0; PhaseLimits::PHASES],
             suspended: 0,
@@ -213,15 +215,14 @@ impl Clocks {
     /// From `Write` on, the phases of the dial do not come back within the attempt.
     pub fn lower_bound(&self, now: Instant) -> Option<Instant> {
         let now = now.as_nanos().max(self.mark);
-        let first = match self.state {
+        let shortest = match self.state {
             State::Finished => return None,
-            State::In(phase) | State::Suspended(phase) if phase >= Phase::Write => Phase::Write,
-            _ => Phase::Pool,
+            State::In(phase) | State::Suspended(phase) if phase >= Phase::Write => {
+                let ahead = &self.limits[Phase::Write as usize..];
+                ahead.iter().copied().fold(NEVER, u64::min)
+            }
+            _ => self.shortest,
         };
-        let shortest = self.limits[first as usize..]
-            .iter()
-            .copied()
-            .fold(NEVER, u64::min);
         let mut bound = self.next.min(after(now, shortest));
         if let State::Suspended(_) = self.state {
             // It could go on this very moment.

@@ -189,8 +189,11 @@ impl Timeouts {
     /// The limits as the clocks use them, made once for many calls.
     pub fn limits(&self) -> PhaseLimits {
         let nanos = |phase| self.of(phase).map_or(u64::MAX, saturating_nanos);
+        let phases: [u64; PhaseLimits::PHASES] =
+            std::array::from_fn(|index| nanos(Phase::ALL[index]));
         PhaseLimits {
-            phases: std::array::from_fn(|index| nanos(Phase::ALL[index])),
+            phases,
+            shortest: phases.into_iter().min().unwrap_or(u64::MAX),
             attempt: nanos(Phase::Attempt),
             total: nanos(Phase::Total),
         }
@@ -204,6 +207,8 @@ pub struct PhaseLimits {
     pub(super) phases: [u64; PhaseLimits::PHASES],
     pub(super) attempt: u64,
     pub(super) total: u64,
+    /// The least of `phases`.
+    pub(super) shortest: u64,
 }
 
 impl PhaseLimits {

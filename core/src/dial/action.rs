@@ -45,3 +45,13 @@ pub enum Action {
     /// Give up.
     Failed(Fault),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_action_is_small() {
+        assert!(size_of::<Action>() <= 40, "{}", size_of::<Action>());
+    }
+}

@@ -21,6 +21,28 @@
 //! that breaks for a reason that need not hold for another address, [`Dial::handle_failed`] with
 //! the winner's id goes on with what is left: first the addresses not tried yet, then those whose
 //! attempts were given up.
+//!
+//! ```
+//! use fulmar_core::dial::{Action, Config, Dial, Lookup, Record};
+//! use fulmar_core::time::Instant;
+//!
+//! let ms = |ms: u64| Instant::from_nanos(ms * 1_000_000);
+//! let lookup = Lookup::Only(Record::Any);
+//! let mut dial = Dial::by_name(ms(0), 443, lookup, Some(ms(5000)), Config::default());
+//! assert_eq!(dial.poll_action(), Some(Action::Resolve(Record::Any)));
+//!
+//! let addrs = ["2001:db8::1".parse()?, "192.0.2.1".parse()?];
+//! dial.handle_answer(ms(20), Record::Any, Ok(addrs.to_vec()));
+//! let Some(Action::Connect(first, _)) = dial.poll_action() else { panic!("IPv6 goes first") };
+//! assert_eq!(dial.poll_timeout(), Some(ms(270)));
+//!
+//! dial.handle_timeout(ms(270));
+//! let Some(Action::Connect(second, _)) = dial.poll_action() else { panic!("IPv4 joins in") };
+//! dial.handle_connected(ms(290), second);
+//! assert_eq!(dial.poll_action(), Some(Action::Abandon(first)));
+//! assert_eq!(dial.poll_action(), Some(Action::Won(second)));
+//! # Ok::<(), std::net::AddrParseError>(())
+//! ```
 
 mod action;
 mod config;

@@ -1,1 +1,50 @@
-//! (being written)
+//! Who is idle, who waits, and who may dial: connections by route.
+//!
+//! ```text
+//!              checkout                     handle_connected
+//!    (nothing) ---------> Connecting ------------------------> Busy <-----------+
+//!                            |  handle_dial_failed              | |  checkout,   | settle: straight
+//!                            v                                  | |  poll_lease  | to a waiter, or
+//!                         (nothing) <---------------------------+ |              | to the idle list
+//!                            ^        discard                     v  park        |
+//!                            |                        drain -> Draining -------> Idle
+//!                            +----------------------------------------------------+
+//!                                      evicted: expired, too many, not quiet, room needed
+//! ```
+//!
+//! Invariants, each a property in `tests/`:
+//!
+//! * connecting + busy + idle + draining is within the limit, in all and for each route, after
+//!   every call; idle ones are within theirs.
+//! * A connection is in one place: with its bearer, in the idle list, or granted to a ticket. A
+//!   freed one changes hands within the call that freed it, so that nobody overtakes.
+//! * Whoever waits on a route is served in the order of asking, among those that a connection
+//!   fits; a connection that fits a waiter is never idle.
+//! * Never more dials than waiters; a dial serves whoever is first, not who started it.
+//! * While a route is held up by the total limit nothing is idle, and room goes round by turns.
+//! * Every handle carries a generation: a stale one is noticed, and never followed.
+//!
+//! All of it is slabs with lists threaded through them: an operation touches a bounded number of
+//! entries. Nothing the caller owns is dropped in here; it comes out of `poll_evicted`.
+
+mod config;
+mod dialing;
+mod expiry;
+mod hit;
+mod idle;
+mod index;
+mod lease;
+#[expect(
+    clippy::module_inception,
+    reason = "the machine is named as its folder"
+)]
+mod pool;
+mod route;
+mod share;
+mod slab;
+mod slot;
+mod waiters;
+
+pub use config::{Config, ConfigError, Limits};
+pub use lease::{Ask, Connection, Discard, Gauges, Lease, Refusal, Slot, Ticket};
+pub use pool::Pool;

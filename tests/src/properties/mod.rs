@@ -1,5 +1,14 @@
 //! Properties: plain functions of bytes that panic where one is violated. `tests/` calls them
 //! through proptest, `fuzz/` from its targets.
 
+pub mod backoff;
+pub mod budget;
+pub mod call;
+pub mod clocks;
+pub mod dial;
+pub mod h1;
+pub mod head;
+pub mod pool;
+pub mod retry_after;
 pub mod script;
 pub mod timer;

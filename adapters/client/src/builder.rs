@@ -1,0 +1,199 @@
+//! Configuring a client.
+
+use std::fmt;
+use std::sync::Arc;
+
+use fulmar_core::deadline::{PhaseLimits, Timeouts};
+use fulmar_core::http::EncodedFields;
+use fulmar_core::retry::Retry;
+use fulmar_core::tls::Connector;
+use fulmar_core::{h1, pool};
+use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
+
+use crate::client::Client;
+use crate::error::{Error, Kind};
+use crate::net::{Net, SocketOptions};
+use crate::observer::Observer;
+use crate::request::field;
+use crate::shared::Shared;
+
+/// What a client's calls have in common.
+pub(crate) struct Settings {
+    pub(crate) timeouts: Timeouts,
+    /// `timeouts` as the clocks want them.
+    pub(crate) phase_limits: PhaseLimits,
+    pub(crate) retry: Arc<Retry>,
+    pub(crate) pool: pool::Config,
+    pub(crate) defaults: EncodedFields,
+    /// What a request without headers of its own has.
+    pub(crate) no_headers: HeaderMap,
+    pub(crate) h1: h1::Limits,
+    pub(crate) socket: SocketOptions,
+    pub(crate) tls: Option<Arc<dyn Connector>>,
+    pub(crate) observer: Option<Arc<dyn Observer>>,
+}
+
+/// Configures a [`Client`]. Every setting has a default; contradictory ones fail
+/// [`ClientBuilder::build`] with an error that names both.
+#[must_use = "a builder does nothing until it builds"]
+pub struct ClientBuilder {
+    net: Arc<dyn Net>,
+    timeouts: Timeouts,
+    retry: Retry,
+    pool: pool::Config,
+    headers: HeaderMap,
+    h1: h1::Limits,
+    socket: SocketOptions,
+    tls: Option<Arc<dyn Connector>>,
+    observer: Option<Arc<dyn Observer>>,
+    mistake: Option<Error>,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(net: Arc<dyn Net>) -> Self {
+        Self {
+            net,
+            timeouts: Timeouts::default(),
+            retry: Retry::default(),
+            pool: pool::Config::default(),
+            headers: HeaderMap::new(),
+            h1: h1::Limits::default(),
+            socket: SocketOptions::default(),
+            tls: None,
+            observer: None,
+            mistake: None,
+        }
+    }
+
+    /// Sets the timeouts of every phase. Default: pool 5 s, connect 5 s (of it name resolution 3 s
+    /// and TLS 3 s), write without progress 10 s, first byte 15 s, between bytes 15 s, total off.
+    pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
+        self.timeouts = timeouts;
+        self
+    }
+
+    /// Sets the retry policy. Default: 3 attempts, full jitter from 100 ms to 5 s.
+    pub fn retry(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// Sets the pool's limits and ages. Default: 512 connections, 64 an origin, 256 and 16 idle.
+    pub fn pool(mut self, config: pool::Config) -> Self {
+        self.pool = config;
+        self
+    }
+
+    /// Sets the pool's limits alone.
+    pub fn limits(mut self, limits: pool::Limits) -> Self {
+        self.pool.limits = limits;
+        self
+    }
+
+    /// Sets what a response's head and framing may cost.
+    pub fn h1(mut self, limits: h1::Limits) -> Self {
+        self.h1 = limits;
+        self
+    }
+
+    /// Sends a header field with every request that does not set it itself.
+    pub fn default_header<K, V>(mut self, name: K, value: V) -> Self
+    where
+        HeaderName: TryFrom<K>,
+        <HeaderName as TryFrom<K>>::Error: Into<http::Error>,
+        HeaderValue: TryFrom<V>,
+        <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
+    {
+        match field(name, value) {
+            Ok((name, value)) => {
+                self.headers.append(name, value);
+            }
+            Err(error) => self.mistake = self.mistake.or(Some(error)),
+        }
+        self
+    }
+
+    /// Sends header fields with every request that does not set them itself.
+    pub fn default_headers(mut self, headers: HeaderMap) -> Self {
+        self.headers.extend(headers);
+        self
+    }
+
+    /// Sends `User-Agent` with every request. Default: none.
+    pub fn user_agent<V>(self, value: V) -> Self
+    where
+        HeaderValue: TryFrom<V>,
+        <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
+    {
+        self.default_header(USER_AGENT, value)
+    }
+
+    /// Sets how sockets are set up.
+    pub fn socket(mut self, options: SocketOptions) -> Self {
+        self.socket = options;
+        self
+    }
+
+    /// Sets what makes `https` connections secure. Without it `https` URLs fail.
+    pub fn tls(mut self, connector: impl Connector + 'static) -> Self {
+        self.tls = Some(Arc::new(connector));
+        self
+    }
+
+    /// Sets who hears what the client does.
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.observer = Some(Arc::new(observer));
+        self
+    }
+
+    /// Builds the client. No runtime need be there.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::Builder` where settings contradict each other or a default header is invalid.
+    pub fn build(mut self) -> Result<Client, Error> {
+        if let Some(mistake) = self.mistake.take() {
+            return Err(mistake);
+        }
+        let wrong = |error: Box<dyn std::error::Error + Send + Sync>| {
+            Error::new(Kind::Builder).caused_by(error)
+        };
+        self.retry.validate().map_err(|e| wrong(e.into()))?;
+        self.pool.validate().map_err(|e| wrong(e.into()))?;
+        let defaults = EncodedFields::new(&self.headers).map_err(|e| wrong(e.into()))?;
+        Ok(self.with(defaults))
+    }
+
+    /// Builds a client of which nothing was set: the defaults are valid.
+    pub(crate) fn build_valid(self) -> Client {
+        self.with(EncodedFields::default())
+    }
+
+    fn with(self, defaults: EncodedFields) -> Client {
+        let settings = Settings {
+            phase_limits: self.timeouts.limits(),
+            timeouts: self.timeouts,
+            retry: Arc::new(self.retry),
+            pool: self.pool,
+            defaults,
+            no_headers: HeaderMap::new(),
+            h1: self.h1,
+            socket: self.socket,
+            tls: self.tls,
+            observer: self.observer,
+        };
+        Client {
+            shared: Arc::new(Shared::new(self.net, settings)),
+        }
+    }
+}
+
+impl fmt::Debug for ClientBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientBuilder")
+            .field("timeouts", &self.timeouts)
+            .field("retry", &self.retry)
+            .field("pool", &self.pool)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,73 @@
+//! The client: a pool of connections and the settings of the calls that use them.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fulmar_core::pool::Gauges;
+use fulmar_core::time::Instant;
+use http::Method;
+
+use crate::builder::ClientBuilder;
+use crate::net::Net;
+use crate::request::RequestBuilder;
+use crate::shared::Shared;
+use crate::url::IntoUrl;
+
+/// An HTTP client. Cloning it bumps a count: make one and share it.
+///
+/// It has no type parameter: an application's own struct that holds one runs unchanged on every
+/// runtime and in the simulator. It can be built where no runtime is (in a `static`), and used from
+/// one runtime after another. When the last handle and the last response go, every idle connection
+/// closes and the background task ends.
+#[derive(Clone)]
+pub struct Client {
+    pub(crate) shared: Arc<Shared>,
+}
+
+macro_rules! methods {
+    ($($name:ident $method:ident),*) => {$(
+        #[doc = concat!("Begins a `", stringify!($method), "` request.")]
+        pub fn $name(&self, url: impl IntoUrl) -> RequestBuilder {
+            self.request(Method::$method, url)
+        }
+    )*};
+}
+
+impl Client {
+    /// Begins to configure a client for `net`: a runtime, or a host of a simulation.
+    pub fn builder(net: impl Net) -> ClientBuilder {
+        ClientBuilder::new(Arc::new(net))
+    }
+
+    /// A client with all defaults.
+    pub fn new(net: impl Net) -> Self {
+        Self::builder(net).build_valid()
+    }
+
+    methods!(get GET, head HEAD, post POST, put PUT, patch PATCH, delete DELETE, options OPTIONS);
+
+    /// Begins a request with any method.
+    pub fn request(&self, method: Method, url: impl IntoUrl) -> RequestBuilder {
+        RequestBuilder::new(self.clone(), method, url)
+    }
+
+    /// The instant `after` from now: one budget to share between calls, by
+    /// [`RequestBuilder::deadline`].
+    pub fn deadline(&self, after: Duration) -> Instant {
+        self.shared.net.now() + after
+    }
+
+    /// How many connections there are, and in which state, and how many requests wait for one.
+    pub fn gauges(&self) -> Gauges {
+        self.shared.locked(|state| state.pool.gauges())
+    }
+}
+
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client")
+            .field("gauges", &self.gauges())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,495 @@
+//! One HTTP/1.1 connection: the machine, its wire, and the buffers lent to it while it is busy.
+
+use std::net::SocketAddr;
+use std::task::{Context, Poll};
+
+use bytes::BytesMut;
+use fulmar_core::buf::WriteBuf;
+use fulmar_core::deadline::Clocks;
+use fulmar_core::fault::{Fault, FaultKind, Phase};
+use fulmar_core::h1::{BodyLength, CloseReason, Connection, Event, RequestHead, Reuse, Scratch};
+use fulmar_core::pool::Slot;
+use fulmar_core::retry::{Cause, Violation};
+use fulmar_core::time::Instant;
+
+use crate::body::{Body, BoxError};
+use crate::wire::{Read, Wire};
+
+/// The first read's room, and what an idle buffer shrinks to.
+const READ_MIN: usize = 8 * 1024;
+/// The most that one read asks for.
+const READ_MAX: usize = 256 * 1024;
+/// The user's body is pulled while less than this waits to be written.
+const WRITE_AHEAD: usize = 64 * 1024;
+/// Chunks of the user's body that are pulled before some are written.
+const PULLS: usize = 128;
+/// Reads and writes in one poll before others get their turn.
+const TURNS: usize = 16;
+
+/// What a busy connection borrows from the client: buffers, and all that concerns one exchange.
+#[derive(Default)]
+pub(crate) struct Bufs {
+    rx: BytesMut,
+    tx: WriteBuf,
+    scratch: Scratch,
+    exchange: Progress,
+}
+
+/// How far one exchange has got.
+struct Progress {
+    /// Bytes of the request that the transport took.
+    accepted: u64,
+    /// What the next read asks for.
+    read_size: u32,
+    /// The request is sent, or never will be.
+    written: bool,
+    /// The transport has ended.
+    ended: bool,
+    /// The call was asked about the response: what it is to the retry budget is settled.
+    judged: bool,
+    /// Boxed, because it is rare.
+    write_fault: Option<Box<Fault>>,
+}
+
+impl Default for Progress {
+    fn default() -> Self {
+        Self {
+            accepted: 0,
+            read_size: READ_MIN as u32,
+            written: false,
+            ended: false,
+            judged: false,
+            write_fault: None,
+        }
+    }
+}
+
+impl Bufs {
+    /// Makes the buffers fit for the next borrower.
+    pub(crate) fn reset(&mut self) {
+        self.rx.clear();
+        if self.rx.capacity() > 4 * READ_MIN {
+            self.rx = BytesMut::new();
+        }
+        self.tx.clear();
+        if self.tx.capacity() > 4 * READ_MIN {
+            self.tx = WriteBuf::default();
+        }
+        self.scratch.clear();
+        self.exchange = Progress::default();
+    }
+}
+
+/// The request body of one exchange, on its way out.
+pub(crate) struct Upload {
+    pub(crate) body: Body,
+    /// A byte of it was taken, so a stream cannot start again.
+    pub(crate) pulled: bool,
+    ended: bool,
+}
+
+impl Upload {
+    pub(crate) fn new(body: Body) -> Self {
+        Self {
+            body,
+            pulled: false,
+            ended: false,
+        }
+    }
+}
+
+/// Why an exchange ended before its response did.
+pub(crate) enum Failure {
+    /// Something below, or a violation by the peer.
+    Cause(Cause, Option<fulmar_core::h1::Error>),
+    /// The request as given cannot be sent.
+    Request(fulmar_core::h1::RequestError),
+    /// The user's own body stream failed.
+    Body(BoxError),
+}
+
+impl From<Fault> for Failure {
+    fn from(fault: Fault) -> Self {
+        Self::Cause(Cause::Fault(fault), None)
+    }
+}
+
+/// One connection. It is boxed once, when it is opened, and moves as a pointer: pool, request
+/// future, response body, pool.
+pub(crate) struct H1 {
+    machine: Connection,
+    wire: Wire,
+    pub(crate) slot: Slot,
+    pub(crate) id: u64,
+    /// Lent while busy.
+    bufs: Option<Box<Bufs>>,
+    /// Exchanges begun on it.
+    pub(crate) exchanges: u32,
+}
+
+impl H1 {
+    pub(crate) fn new(machine: Connection, wire: Wire, slot: Slot, id: u64) -> Self {
+        Self {
+            machine,
+            wire,
+            slot,
+            id,
+            bufs: None,
+            exchanges: 0,
+        }
+    }
+
+    /// Bytes of the request that the transport took.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.bufs.as_ref().map_or(0, |bufs| bufs.exchange.accepted)
+    }
+
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.wire.peer()
+    }
+
+    /// Whether the last byte of the request is with the transport.
+    pub(crate) fn is_sent(&self) -> bool {
+        let sent = |bufs: &Bufs| bufs.exchange.written && bufs.exchange.write_fault.is_none();
+        self.bufs.as_deref().is_some_and(sent)
+    }
+
+    pub(crate) fn machine(&self) -> &Connection {
+        &self.machine
+    }
+
+    pub(crate) fn scratch(&mut self) -> Option<&mut Scratch> {
+        self.bufs.as_mut().map(|bufs| &mut bufs.scratch)
+    }
+
+    pub(crate) fn is_quiet(&mut self) -> bool {
+        self.wire.is_quiet()
+    }
+
+    /// Gives the buffers back and prepares for idling.
+    pub(crate) fn park(&mut self) -> Option<Box<Bufs>> {
+        self.wire.park();
+        self.take_bufs()
+    }
+
+    /// Takes the buffers out, fit for the next borrower.
+    pub(crate) fn take_bufs(&mut self) -> Option<Box<Bufs>> {
+        let mut bufs = self.bufs.take()?;
+        bufs.reset();
+        Some(bufs)
+    }
+
+    /// Begins an exchange: the head goes into the outgoing buffer.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        head: &RequestHead<'_>,
+        upload: &mut Upload,
+        bufs: Box<Bufs>,
+    ) -> Result<(), Failure> {
+        let bufs = self.bufs.insert(bufs);
+        self.exchanges = self.exchanges.saturating_add(1);
+        self.wire.begin();
+        let length = upload.body.framing();
+        upload.ended = matches!(length, BodyLength::Empty);
+        self.machine
+            .send(now, head, length, &mut bufs.tx)
+            .map_err(Failure::Request)
+    }
+
+    /// Notes that the call decided on the response, and settled with the retry budget.
+    pub(crate) fn judge(&mut self) {
+        if let Some(bufs) = &mut self.bufs {
+            bufs.exchange.judged = true;
+        }
+    }
+
+    /// Whether the response earns the retry budget something at its end.
+    pub(crate) fn is_success(&self) -> bool {
+        self.bufs.as_ref().is_some_and(|bufs| !bufs.exchange.judged)
+    }
+
+    /// Drives the exchange until the next event of the response.
+    pub(crate) fn poll_event(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        clocks: &mut Clocks,
+        upload: &mut Upload,
+    ) -> Poll<Result<Event, Failure>> {
+        let Some(mut bufs) = self.bufs.take() else {
+            // Only a connection that was never begun has none.
+            return Poll::Ready(Err(Fault::new(FaultKind::Aborted, Phase::Write).into()));
+        };
+        let polled = self.poll_turns(cx, now, clocks, upload, &mut bufs);
+        self.bufs = Some(bufs);
+        polled
+    }
+
+    fn poll_turns(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        clocks: &mut Clocks,
+        upload: &mut Upload,
+        bufs: &mut Bufs,
+    ) -> Poll<Result<Event, Failure>> {
+        for _ in 0..TURNS {
+            if !bufs.exchange.written {
+                self.machine.handle_timeout(now);
+                self.poll_outgoing(cx, now, clocks, upload, bufs)?;
+            }
+            // Behind the head the machine may have more to tell without another byte: the end of a
+            // body, or what was wrong behind its last part.
+            if !bufs.rx.is_empty() || bufs.exchange.ended || self.machine.is_head_begun() {
+                // A machine that has failed no longer knows where it was.
+                let phase = self.phase(&bufs.exchange);
+                match self.machine.poll_event(&mut bufs.rx, &mut bufs.scratch) {
+                    Ok(Some(event)) => {
+                        if let Event::Informational(_) = event
+                            && bufs.exchange.written
+                        {
+                            // Each interim response starts the wait for the final one anew.
+                            clocks.entered(now, Phase::FirstByte);
+                        }
+                        return Poll::Ready(Ok(self.unless_unsent(event, bufs)));
+                    }
+                    Ok(None) if bufs.exchange.ended => {
+                        return Poll::Ready(Err(self.ended_early(bufs)));
+                    }
+                    Ok(None) if self.machine.is_head_begun() => {
+                        if clocks.phase() == Some(Phase::FirstByte) {
+                            clocks.entered(now, Phase::Head);
+                        }
+                    }
+                    Ok(None) => {}
+                    Err(error) => return Poll::Ready(Err(self.violation(error, phase, bufs))),
+                }
+            }
+            match self.poll_incoming(cx, now, clocks, bufs) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(fault)) => {
+                    return Poll::Ready(Err(self.blame(fault, bufs).into()));
+                }
+                Poll::Pending => {
+                    return match bufs.exchange.write_fault.take() {
+                        Some(fault) => Poll::Ready(Err((*fault).into())),
+                        None => Poll::Pending,
+                    };
+                }
+            }
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    }
+
+    /// The machine knows what it queued, only we know what went out: a connection on which bytes of
+    /// the request still wait cannot serve another.
+    fn unless_unsent(&self, event: Event, bufs: &Bufs) -> Event {
+        if bufs.tx.is_empty() && self.wire.is_flushed() && bufs.exchange.write_fault.is_none() {
+            return event;
+        }
+        let close = Reuse::Close(CloseReason::EarlyResponse);
+        match event {
+            Event::Whole(body, Reuse::Keep) => Event::Whole(body, close),
+            Event::End(Reuse::Keep) => Event::End(close),
+            event => event,
+        }
+    }
+
+    /// Writes what waits and pulls more of the body, as far as that goes. Pending is fine: a slow
+    /// writer must not stop us reading.
+    fn poll_outgoing(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        clocks: &mut Clocks,
+        upload: &mut Upload,
+        bufs: &mut Bufs,
+    ) -> Result<(), Failure> {
+        for _ in 0..TURNS {
+            let starved = self.pull(cx, upload, bufs)?;
+            // After an early answer the rest of the request has no clock; the answer's body has.
+            let writing = clocks.phase() == Some(Phase::Write);
+            if bufs.tx.is_empty() && self.wire.is_flushed() {
+                if upload.ended || !self.machine.is_body_wanted() && self.machine.request_complete()
+                {
+                    bufs.exchange.written = true;
+                    if !self.machine.is_head_begun() {
+                        clocks.entered(now, Phase::FirstByte);
+                    }
+                    return Ok(());
+                }
+                // The write clock runs only while there are bytes to write.
+                if writing {
+                    clocks.suspended(now, true);
+                }
+                return Ok(());
+            }
+            if writing && !starved {
+                clocks.suspended(now, false);
+            }
+            match self.wire.poll_write(cx, &mut bufs.tx, Phase::Write) {
+                Poll::Ready(Ok(n)) => {
+                    bufs.exchange.accepted += n as u64;
+                    // Written to its end, the request's clock is about to stop anyway.
+                    if writing && !(bufs.tx.is_empty() && self.wire.is_flushed()) {
+                        clocks.progress(now, n);
+                    }
+                }
+                Poll::Ready(Err(fault)) => {
+                    // The peer may have answered before it closed: read first, then blame.
+                    bufs.tx.clear();
+                    bufs.exchange.written = true;
+                    bufs.exchange.write_fault = Some(Box::new(fault));
+                    return Ok(());
+                }
+                Poll::Pending => return Ok(()),
+            }
+        }
+        cx.waker().wake_by_ref();
+        Ok(())
+    }
+
+    /// Pulls the user's body while little waits to be written. True where it has nothing right now.
+    fn pull(
+        &mut self,
+        cx: &mut Context<'_>,
+        upload: &mut Upload,
+        bufs: &mut Bufs,
+    ) -> Result<bool, Failure> {
+        let mut turns = 0;
+        while !upload.ended && bufs.tx.len() < WRITE_AHEAD && self.machine.is_body_wanted() {
+            turns += 1;
+            if turns > PULLS {
+                // A stream of many small or empty chunks must not keep others from their turn.
+                cx.waker().wake_by_ref();
+                return Ok(false);
+            }
+            match upload.body.poll_outgoing(cx) {
+                Poll::Ready(Some(Ok(chunk))) => {
+                    upload.pulled = true;
+                    self.machine
+                        .send_data(chunk, &mut bufs.tx)
+                        .map_err(Failure::Request)?;
+                }
+                Poll::Ready(Some(Err(error))) => return Err(Failure::Body(error)),
+                Poll::Ready(None) => {
+                    upload.ended = true;
+                    self.machine
+                        .send_end(None, &mut bufs.tx)
+                        .map_err(Failure::Request)?;
+                }
+                Poll::Pending => return Ok(true),
+            }
+        }
+        Ok(false)
+    }
+
+    fn poll_incoming(
+        &mut self,
+        cx: &mut Context<'_>,
+        now: Instant,
+        clocks: &mut Clocks,
+        bufs: &mut Bufs,
+    ) -> Poll<Result<(), Fault>> {
+        self.reserve(bufs);
+        let room = bufs.rx.capacity() - bufs.rx.len();
+        let read = self
+            .wire
+            .poll_read(cx, &mut bufs.rx, self.phase(&bufs.exchange));
+        match std::task::ready!(read)? {
+            Read::Data(n) => {
+                bufs.exchange.adapt(n, room);
+                if clocks.phase() == Some(Phase::Body) {
+                    clocks.progress(now, n);
+                }
+            }
+            Read::End(end) => {
+                bufs.exchange.ended = true;
+                self.machine.handle_eof(end);
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    fn reserve(&self, bufs: &mut Bufs) {
+        let rx = &mut bufs.rx;
+        let spare = rx.capacity() - rx.len();
+        let size = bufs.exchange.read_size as usize;
+        let wanted = match self.machine.body_left() {
+            Some(left) => usize::try_from(left).map_or(READ_MAX, |left| left.clamp(size, READ_MAX)),
+            None => size,
+        };
+        // What is left of a buffer is used up before another is taken.
+        if spare < wanted.min(READ_MIN / 2) || spare == 0 {
+            rx.reserve(wanted);
+        }
+    }
+
+    fn phase(&self, exchange: &Progress) -> Phase {
+        if self.machine.framing().is_some() {
+            Phase::Body
+        } else if self.machine.is_head_begun() {
+            Phase::Head
+        } else if exchange.written {
+            Phase::FirstByte
+        } else {
+            Phase::Write
+        }
+    }
+
+    /// The transport ended in order and the response did not.
+    fn ended_early(&self, bufs: &mut Bufs) -> Failure {
+        let fault = Fault::new(FaultKind::Eof, self.phase(&bufs.exchange));
+        self.blame(fault, bufs).into()
+    }
+
+    /// A write that failed before anything came back is the truer cause.
+    fn blame(&self, fault: Fault, bufs: &mut Bufs) -> Fault {
+        match bufs.exchange.write_fault.take() {
+            Some(first) if !self.machine.response_started() => *first,
+            _ => fault,
+        }
+    }
+
+    fn violation(&self, error: fulmar_core::h1::Error, phase: Phase, bufs: &mut Bufs) -> Failure {
+        if error.is_eof() {
+            let kind = match error {
+                fulmar_core::h1::Error::Reset { .. } => FaultKind::Reset,
+                _ => FaultKind::Eof,
+            };
+            let fault = self.blame(Fault::new(kind, phase), bufs);
+            return Failure::Cause(Cause::Fault(fault), Some(error));
+        }
+        let what = if error.is_limit() {
+            Violation::Limit
+        } else {
+            Violation::Malformed
+        };
+        let what = if phase == Phase::Body {
+            what.in_body()
+        } else {
+            what
+        };
+        Failure::Cause(Cause::Protocol(what), Some(error))
+    }
+}
+
+impl Progress {
+    /// Doubles the next read after a full one, halves it after a nearly empty one.
+    fn adapt(&mut self, n: usize, room: usize) {
+        let size = self.read_size as usize;
+        if n == room && n >= size {
+            self.read_size = (size * 2).min(READ_MAX) as u32;
+        } else if n < size / 4 && size > READ_MIN {
+            self.read_size = (size / 2) as u32;
+        }
+    }
+}
+
+impl Drop for H1 {
+    fn drop(&mut self) {
+        self.wire.close();
+    }
+}

@@ -1,0 +1,161 @@
+//! A response body on its way in: the connection itself.
+
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use fulmar_core::deadline::Clocks;
+use fulmar_core::fault::{Fate, Phase};
+use fulmar_core::retry::Cause;
+use fulmar_core::time::Instant;
+use fulmar_core::trace::Event;
+
+use crate::error::{Error, Kind};
+use crate::exchange::{Data, Exchange};
+use crate::h1::{Failure, Upload};
+use crate::shared::{Registration, Shared};
+use crate::url::Url;
+
+/// Reads one response body. At its end the connection goes back to the pool; dropped before, it is
+/// drained where little is left, else closed.
+pub(crate) struct Incoming {
+    shared: Arc<Shared>,
+    /// `None` once the body has ended, well or not.
+    exchange: Option<Exchange>,
+    upload: Upload,
+    clocks: Clocks,
+    registration: Registration,
+    call: u64,
+    url: Url,
+    delivered: u64,
+    failed: Option<Error>,
+}
+
+impl Incoming {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        exchange: Exchange,
+        upload: Upload,
+        clocks: Clocks,
+        registration: Registration,
+        call: u64,
+        url: Url,
+    ) -> Self {
+        let exchange = Some(exchange);
+        Self {
+            shared,
+            exchange,
+            upload,
+            clocks,
+            registration,
+            call,
+            url,
+            delivered: 0,
+            failed: None,
+        }
+    }
+
+    pub(crate) fn body_left(&self) -> Option<u64> {
+        match &self.exchange {
+            Some(exchange) => exchange.body_left(),
+            None => Some(0),
+        }
+    }
+
+    pub(crate) fn poll_chunk(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Bytes, Error>>> {
+        if let Some(error) = &self.failed {
+            return Poll::Ready(Some(Err(error.clone())));
+        }
+        let Some(exchange) = &mut self.exchange else {
+            return Poll::Ready(None);
+        };
+        let now = self.shared.net.now();
+        self.clocks.suspended(now, false);
+        match exchange.poll_data(cx, now, &mut self.clocks, &mut self.upload) {
+            // A deadline that has passed ends the body even while bytes arrive.
+            Poll::Ready(Ok(Data::Chunk(_))) if self.is_overdue(now) => {
+                self.fail(Error::timeout(Phase::Total))
+            }
+            Poll::Ready(Ok(Data::Chunk(chunk))) => {
+                self.clocks.suspended(now, true);
+                self.delivered += chunk.len() as u64;
+                Poll::Ready(Some(Ok(chunk)))
+            }
+            Poll::Ready(Ok(Data::End(reuse))) => {
+                if let Some(exchange) = self.exchange.take() {
+                    exchange.finish(&self.shared, now, reuse, &mut self.registration);
+                }
+                self.shared.emit(self.call, || Event::BodyEnded {
+                    bytes: self.delivered,
+                });
+                Poll::Ready(None)
+            }
+            Poll::Ready(Err(failure)) => self.fail(error_of(failure)),
+            Poll::Pending => self.wait(cx, now),
+        }
+    }
+
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.clocks.overall().is_some_and(|overall| now >= overall)
+    }
+
+    fn wait(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Result<Bytes, Error>>> {
+        if let Some(phase) = self.clocks.expired(now) {
+            return self.fail(Error::timeout(phase));
+        }
+        let next = self
+            .clocks
+            .poll_timeout()
+            .map_or(Instant::MAX, |(at, _)| at);
+        if !self.registration.covers(&self.shared, cx, now, next) {
+            self.shared
+                .locked_and_driven(|state| self.registration.register(state, cx, next));
+        }
+        Poll::Pending
+    }
+
+    fn fail(&mut self, error: Error) -> Poll<Option<Result<Bytes, Error>>> {
+        let mut peer = None;
+        if let Some(exchange) = self.exchange.take() {
+            peer = exchange.peer();
+            exchange.discard(&self.shared, "failed");
+        }
+        self.shared.locked(|state| self.registration.remove(state));
+        let error = error
+            .with_fate(Fate::Processed)
+            .with_peer(peer)
+            .with_url(self.url.as_str());
+        self.shared.emit(self.call, || Event::AttemptFailed {
+            attempt: 0,
+            phase: error.phase().unwrap_or(Phase::Body),
+            fate: Fate::Processed,
+            cause: error.leaf().into(),
+        });
+        self.failed = Some(error.clone());
+        Poll::Ready(Some(Err(error)))
+    }
+}
+
+fn error_of(failure: Failure) -> Error {
+    match failure {
+        Failure::Cause(Cause::Fault(fault), _) => Error::of_fault(fault),
+        Failure::Cause(_, Some(violation)) => Error::of_protocol(violation, Phase::Body),
+        Failure::Cause(..) => Error::new(Kind::Io).at(Phase::Body),
+        Failure::Request(error) => Error::new(Kind::Request).at(Phase::Write).caused_by(error),
+        Failure::Body(error) => Error::new(Kind::Request).at(Phase::Write).caused_by(error),
+    }
+}
+
+impl Drop for Incoming {
+    fn drop(&mut self) {
+        if self.registration.is_registered() {
+            self.shared.locked(|state| self.registration.remove(state));
+        }
+        if let Some(exchange) = self.exchange.take() {
+            exchange.cancel(&self.shared, true);
+        }
+    }
+}

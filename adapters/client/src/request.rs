@@ -1,0 +1,315 @@
+//! Building a request.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use fulmar_core::call;
+use fulmar_core::deadline::{PhaseLimits, Timeouts};
+use fulmar_core::retry::{MethodClass, Retry};
+use fulmar_core::time::Instant;
+use http::Method;
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+
+use crate::body::Body;
+use crate::client::Client;
+use crate::error::{Error, Kind};
+use crate::response::Response;
+use crate::sending::Sending;
+use crate::url::{IntoUrl, Url};
+
+/// A request as given.
+pub(crate) struct Parts {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    /// Boxed, because mostly there are none of its own.
+    pub(crate) headers: Option<Box<HeaderMap>>,
+    pub(crate) body: Body,
+    pub(crate) one_shot: bool,
+    /// What differs from the client's settings; boxed, because mostly nothing does.
+    pub(crate) options: Option<Box<Options>>,
+}
+
+#[derive(Default)]
+pub(crate) struct Options {
+    pub(crate) timeouts: Option<Timeouts>,
+    /// `timeouts` as the clocks want them.
+    pub(crate) limits: Option<PhaseLimits>,
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) retry: Option<Arc<Retry>>,
+    pub(crate) idempotent: bool,
+}
+
+impl Parts {
+    /// The request's own headers, to add to.
+    fn headers_mut(&mut self) -> &mut HeaderMap {
+        self.headers.get_or_insert_default()
+    }
+
+    /// Whether the request has a header of its own by that lower-case name.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.headers
+            .as_ref()
+            .is_some_and(|headers| headers.contains_key(name))
+    }
+
+    /// What decides about repeating the request.
+    pub(crate) fn facts(&self) -> call::Request {
+        call::Request {
+            method: MethodClass::of(&self.method),
+            keyed: self.has("idempotency-key") || self.has("x-idempotency-key"),
+            declared_idempotent: self
+                .options
+                .as_ref()
+                .is_some_and(|options| options.idempotent),
+            replay: self.body.replay(),
+        }
+    }
+}
+
+/// Builds one request and sends it.
+///
+/// A mistake (an invalid URL or header) is kept and comes out of [`RequestBuilder::send`].
+#[must_use = "a request does nothing until it is sent"]
+pub struct RequestBuilder {
+    client: Client,
+    parts: Result<Parts, Error>,
+}
+
+impl RequestBuilder {
+    pub(crate) fn new(client: Client, method: Method, url: impl IntoUrl) -> Self {
+        let known = &client.shared.origin;
+        let parts = url.into_url(known.get()).map(|url| Parts {
+            method,
+            url,
+            headers: None,
+            body: Body::empty(),
+            one_shot: false,
+            options: None,
+        });
+        Self { client, parts }
+    }
+
+    fn edit(mut self, change: impl FnOnce(&mut Parts) -> Result<(), Error>) -> Self {
+        if let Ok(parts) = &mut self.parts
+            && let Err(error) = change(parts)
+        {
+            let error = error.with_url(parts.url.as_str());
+            self.parts = Err(error);
+        }
+        self
+    }
+
+    fn option(self, change: impl FnOnce(&mut Options)) -> Self {
+        self.edit(|parts| {
+            change(parts.options.get_or_insert_default());
+            Ok(())
+        })
+    }
+
+    /// Adds a header field. A field of the same name among the client's defaults is replaced by it.
+    pub fn header<K, V>(self, name: K, value: V) -> Self
+    where
+        HeaderName: TryFrom<K>,
+        <HeaderName as TryFrom<K>>::Error: Into<http::Error>,
+        HeaderValue: TryFrom<V>,
+        <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
+    {
+        self.edit(|parts| {
+            let (name, value) = field(name, value)?;
+            parts.headers_mut().append(name, value);
+            Ok(())
+        })
+    }
+
+    /// Adds header fields, replacing those of the same name.
+    pub fn headers(self, headers: HeaderMap) -> Self {
+        self.edit(|parts| {
+            let Some(own) = &mut parts.headers else {
+                parts.headers = Some(Box::new(headers));
+                return Ok(());
+            };
+            let mut last = None;
+            for (name, value) in headers {
+                match (name, &last) {
+                    (Some(name), _) => {
+                        own.insert(name.clone(), value);
+                        last = Some(name);
+                    }
+                    (None, Some(name)) => {
+                        own.append(name.clone(), value);
+                    }
+                    (None, None) => {}
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Sends `Authorization: Bearer <token>`. The value is marked sensitive.
+    pub fn bearer_auth(self, token: impl fmt::Display) -> Self {
+        self.edit(|parts| {
+            let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(invalid)?;
+            value.set_sensitive(true);
+            parts.headers_mut().insert(AUTHORIZATION, value);
+            Ok(())
+        })
+    }
+
+    /// Sets the body.
+    pub fn body(self, body: impl Into<Body>) -> Self {
+        self.edit(|parts| {
+            parts.body = body.into();
+            parts.one_shot = parts.body.is_one_shot();
+            Ok(())
+        })
+    }
+
+    /// Appends `query`, form-encoded, to the URL's own query.
+    #[cfg(feature = "json")]
+    pub fn query<T: serde::Serialize + ?Sized>(self, query: &T) -> Self {
+        self.edit(|parts| {
+            let pairs = serde_html_form::to_string(query).map_err(invalid)?;
+            if !pairs.is_empty() {
+                let text = parts.url.as_str();
+                let slash = if text.len() == parts.url.origin().len() {
+                    "/"
+                } else {
+                    ""
+                };
+                let joint = if text.contains('?') { '&' } else { '?' };
+                parts.url = Url::parse(&format!("{text}{slash}{joint}{pairs}"))?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Sets a form body, and `Content-Type` where it is not set.
+    #[cfg(feature = "json")]
+    pub fn form<T: serde::Serialize + ?Sized>(self, form: &T) -> Self {
+        self.edit(|parts| {
+            let form = serde_html_form::to_string(form).map_err(invalid)?;
+            typed_body(parts, form.into(), "application/x-www-form-urlencoded");
+            Ok(())
+        })
+    }
+
+    /// Sets a JSON body, and `Content-Type` where it is not set.
+    #[cfg(feature = "json")]
+    pub fn json<T: serde::Serialize + ?Sized>(self, value: &T) -> Self {
+        self.edit(|parts| {
+            let json = serde_json::to_vec(value).map_err(invalid)?;
+            typed_body(parts, json.into(), "application/json");
+            Ok(())
+        })
+    }
+
+    /// Limits the whole call, from its first poll to the last byte of the body, retries included.
+    pub fn timeout(self, total: impl Into<Option<Duration>>) -> Self {
+        let timeouts = self.timeouts_in_force().total(total);
+        self.timeouts(timeouts)
+    }
+
+    /// Ends the call at `deadline` at the latest: one budget for many calls. See
+    /// [`Client::deadline`].
+    pub fn deadline(self, deadline: Instant) -> Self {
+        self.option(|options| options.deadline = Some(deadline))
+    }
+
+    /// Replaces every timeout of the client, "off" included.
+    pub fn timeouts(self, timeouts: Timeouts) -> Self {
+        self.option(|options| {
+            options.limits = Some(timeouts.limits());
+            options.timeouts = Some(timeouts);
+        })
+    }
+
+    /// Replaces the client's retry policy; [`Retry::never`] turns it off.
+    pub fn retry(self, retry: Retry) -> Self {
+        self.edit(|parts| {
+            retry.validate().map_err(invalid)?;
+            parts.options.get_or_insert_default().retry = Some(Arc::new(retry));
+            Ok(())
+        })
+    }
+
+    /// Declares that repeating this request does no harm, whatever its method.
+    pub fn idempotent(self) -> Self {
+        self.option(|options| options.idempotent = true)
+    }
+
+    fn timeouts_in_force(&self) -> Timeouts {
+        let own = self
+            .parts
+            .as_ref()
+            .ok()
+            .and_then(|parts| parts.options.as_ref()?.timeouts);
+        own.unwrap_or(self.client.shared.settings.timeouts)
+    }
+
+    /// Sends the request and waits for the head of its response.
+    ///
+    /// # Errors
+    ///
+    /// What [`Error`] can say: the request is invalid, no connection could be made, a timeout passed,
+    /// the connection failed, the response is not HTTP.
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`Sending`]: dropping it at any point ends the call at once and gives back all it held.
+    pub fn send(self) -> Sending {
+        Sending::new(self.client.shared, self.parts)
+    }
+}
+
+impl std::future::IntoFuture for RequestBuilder {
+    type Output = Result<Response, Error>;
+    type IntoFuture = Sending;
+
+    fn into_future(self) -> Sending {
+        self.send()
+    }
+}
+
+impl fmt::Debug for RequestBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("RequestBuilder");
+        match &self.parts {
+            Ok(parts) => debug
+                .field("method", &parts.method)
+                .field("url", &parts.url),
+            Err(error) => debug.field("error", error),
+        };
+        debug.finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "json")]
+fn typed_body(parts: &mut Parts, body: Body, content_type: &'static str) {
+    parts.body = body;
+    parts.one_shot = false;
+    let value = HeaderValue::from_static(content_type);
+    parts
+        .headers_mut()
+        .entry(http::header::CONTENT_TYPE)
+        .or_insert(value);
+}
+
+/// A header field from what the caller gave.
+pub(crate) fn field<K, V>(name: K, value: V) -> Result<(HeaderName, HeaderValue), Error>
+where
+    HeaderName: TryFrom<K>,
+    <HeaderName as TryFrom<K>>::Error: Into<http::Error>,
+    HeaderValue: TryFrom<V>,
+    <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
+{
+    let name = HeaderName::try_from(name).map_err(|error| invalid(error.into()))?;
+    let value = HeaderValue::try_from(value).map_err(|error| {
+        Error::new(Kind::Request).because(format!("header {name}: {}", error.into()))
+    })?;
+    Ok((name, value))
+}
+
+fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {
+    Error::new(Kind::Request).caused_by(error)
+}

@@ -1,0 +1,227 @@
+//! The response to a call.
+
+use std::fmt;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fulmar_core::http::ResponseHead;
+use fulmar_core::retry::StopReason;
+use http::{HeaderMap, StatusCode, Version};
+
+use crate::body::Body;
+use crate::error::{Error, Kind};
+use crate::url::Url;
+
+/// A response: its head, and its body where it has not been read yet.
+///
+/// A small body that came with the head is here already, and its connection is back in the pool.
+/// Otherwise the body holds the connection: read it to its end, or drop the response, which drains a
+/// short rest and closes what is longer. A status of 4xx or 5xx is a response like any other until
+/// [`Response::error_for_status`] is asked.
+pub struct Response {
+    head: ResponseHead,
+    headers: OnceLock<HeaderMap>,
+    body: Body,
+    url: Url,
+    summary: Summary,
+}
+
+/// How the call went.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Summary {
+    pub(crate) elapsed: Duration,
+    pub(crate) attempts: u32,
+    pub(crate) reused: bool,
+    pub(crate) stop: Option<StopReason>,
+}
+
+impl Response {
+    pub(crate) fn new(head: ResponseHead, url: Url, summary: Summary) -> Self {
+        Self {
+            head,
+            headers: OnceLock::new(),
+            body: Body::empty(),
+            url,
+            summary,
+        }
+    }
+
+    pub(crate) fn with_body(mut self, body: Body) -> Self {
+        self.body = body;
+        self
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.head.status()
+    }
+
+    /// The protocol version that the peer spoke.
+    pub fn version(&self) -> Version {
+        self.head.version()
+    }
+
+    /// The header fields as a map, built when first asked for.
+    pub fn headers(&self) -> &HeaderMap {
+        self.headers.get_or_init(|| self.head.to_header_map())
+    }
+
+    /// The first field of that name (in any case), without building the map.
+    pub fn header(&self, name: &str) -> Option<&[u8]> {
+        self.head.header(name)
+    }
+
+    /// The URL that was asked.
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
+    /// The rest of the body in bytes, where it is known before the end.
+    pub fn content_length(&self) -> Option<u64> {
+        self.body.len()
+    }
+
+    /// Time from the first poll of the call to the response's head.
+    pub fn elapsed(&self) -> Duration {
+        self.summary.elapsed
+    }
+
+    /// How many attempts it took; 1 where the first succeeded.
+    pub fn attempts(&self) -> u32 {
+        self.summary.attempts
+    }
+
+    /// Whether the connection had served another request before.
+    pub fn is_reused(&self) -> bool {
+        self.summary.reused
+    }
+
+    /// Whether the status would have been retried, had attempts, budget and time allowed.
+    pub fn retry_exhausted(&self) -> bool {
+        self.summary.stop.is_some_and(StopReason::is_exhausted)
+    }
+
+    /// Why a status that failed was not retried again.
+    pub fn retry_stop_reason(&self) -> Option<StopReason> {
+        self.summary.stop
+    }
+
+    /// The response, unless its status is 4xx or 5xx.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::Status` for 4xx and 5xx.
+    pub fn error_for_status(self) -> Result<Self, Error> {
+        let status = self.status();
+        if status.is_client_error() || status.is_server_error() {
+            let error = Error::new(Kind::Status).because(status.to_string());
+            return Err(error
+                .with_fate(fulmar_core::fault::Fate::Processed)
+                .with_url(self.url.as_str())
+                .with_history(self.summary.attempts, &[], self.summary.stop));
+        }
+        Ok(self)
+    }
+
+    /// The next chunk of the body as it arrives, `None` at its end.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::Io` where the connection fails before the body's end, `Kind::Timeout` where no byte
+    /// comes for the between-bytes timeout or the deadline passes, `Kind::Protocol` where the
+    /// framing is broken. Errors are sticky.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: the next call goes on where this one stopped.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
+        self.body.chunk().await
+    }
+
+    /// The whole body. One that came with the head is not copied, and nothing is waited for.
+    ///
+    /// # Errors
+    ///
+    /// As [`Response::chunk`].
+    ///
+    /// # Cancel safety
+    ///
+    /// The response is consumed: dropping the future gives the rest of the body up.
+    pub async fn bytes(self) -> Result<Bytes, Error> {
+        self.body.bytes().await
+    }
+
+    /// The whole body as text. It is taken as UTF-8, whatever `Content-Type` says; invalid sequences
+    /// become U+FFFD.
+    ///
+    /// # Errors
+    ///
+    /// As [`Response::chunk`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Response::bytes`].
+    pub async fn text(self) -> Result<String, Error> {
+        let bytes = self.bytes().await?;
+        Ok(String::from_utf8(bytes.into())
+            .unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+    }
+
+    /// The whole body as JSON.
+    ///
+    /// # Errors
+    ///
+    /// As [`Response::chunk`]; `Kind::Decode` where the body is not the JSON that `T` asks for.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Response::bytes`].
+    #[cfg(feature = "json")]
+    pub async fn json<T: serde::de::DeserializeOwned>(self) -> Result<T, Error> {
+        let url = self.url.clone();
+        let bytes = self.bytes().await?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            Error::new(Kind::Decode)
+                .at(fulmar_core::fault::Phase::Body)
+                .with_fate(fulmar_core::fault::Fate::Processed)
+                .caused_by(error)
+                .with_url(url.as_str())
+        })
+    }
+
+    /// The body alone.
+    pub fn into_body(self) -> Body {
+        self.body
+    }
+}
+
+impl fmt::Debug for Response {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Response")
+            .field("status", &self.status())
+            .field("version", &self.version())
+            .field("url", &self.url)
+            .field("body", &self.body)
+            .finish_non_exhaustive()
+    }
+}
+
+impl From<Response> for Body {
+    fn from(response: Response) -> Self {
+        response.into_body()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_response_is_small_and_may_be_shared_between_threads() {
+        fn shared<T: Send + Sync>() {}
+        shared::<Response>();
+        assert!(size_of::<Response>() <= 256, "{}", size_of::<Response>());
+        assert_eq!(size_of::<Error>(), 8);
+    }
+}

@@ -1,0 +1,836 @@
+//! A call on its way: the future behind [`RequestBuilder::send`](crate::RequestBuilder::send).
+//!
+//! ```text
+//!   Start -> Queued <-> (dial spawned) -> Exchanging -> Response
+//!              ^                             | failed, or a status to retry
+//!              +------- Resting (backoff) <--+-> Error
+//! ```
+//!
+//! It asks the machines what to do and does it: `Call` decides about attempts, `Clocks` about time,
+//! the pool about connections. The exchange runs here, in the caller's own task.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use fulmar_core::call::{Again, Call, Verdict};
+use fulmar_core::deadline::Clocks;
+use fulmar_core::fault::{Fate, FaultKind, Phase};
+use fulmar_core::h1::{RequestHead, Reuse};
+use fulmar_core::http::ResponseHead;
+use fulmar_core::pool::{Ask, Discard, Lease, Refusal, Slot, Ticket};
+use fulmar_core::retry::{AttemptFacts, Cause, HeadFacts, StopReason, parse_retry_after};
+use fulmar_core::time::Instant;
+use fulmar_core::trace::{Event, Outcome};
+
+use crate::body::Body;
+use crate::error::{Error, Kind};
+use crate::exchange::{Exchange, Reply};
+use crate::h1::{Failure, H1, Upload};
+use crate::incoming::Incoming;
+use crate::request::Parts;
+use crate::response::{Response, Summary};
+use crate::shared::{Registration, Shared, State};
+
+/// The future of one call. It does nothing until it is polled.
+///
+/// # Cancel safety
+///
+/// Dropping it at any point ends the call at once: a place in the queue, a granted connection and a
+/// retry's timer are given back, and a connection whose exchange had begun is closed (the boundary
+/// of its response is not known). Nothing is sent afterwards.
+#[must_use = "a call does nothing until it is awaited"]
+pub struct Sending {
+    shared: Arc<Shared>,
+    parts: Result<Parts, Option<Error>>,
+    live: Option<Live>,
+}
+
+/// What exists from the first poll on.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
+struct Live {
+    id: u64,
+    started: Instant,
+    clocks: Clocks,
+    call: Call,
+    registration: Registration,
+    upload: Upload,
+    step: Step,
+    /// Of the attempt that runs.
+    reused: bool,
+    idle_for: Duration,
+    fresh: bool,
+    without_expect: bool,
+    /// The route's retry budget knows of this call.
+    accounted: bool,
+}
+
+enum Step {
+    Begin,
+    Lease,
+    Queued(Ticket),
+    Exchanging(Exchange),
+    Resting(Instant),
+    Over,
+}
+
+/// What one step of the loop says.
+type Progress = Poll<Result<Option<Response>, Error>>;
+
+impl Sending {
+    pub(crate) fn new(shared: Arc<Shared>, parts: Result<Parts, Error>) -> Self {
+        Self {
+            shared,
+            parts: parts.map_err(Some),
+            live: None,
+        }
+    }
+}
+
+impl Future for Sending {
+    type Output = Result<Response, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self {
+            shared,
+            parts,
+            live,
+        } = &mut *self;
+        let parts = match parts {
+            Ok(parts) => parts,
+            Err(error) => return Poll::Ready(Err(polled_after_end(error.take()))),
+        };
+        let now = shared.net.now();
+        let live = match live {
+            Some(live) => live,
+            None => live.insert(Live::begin(shared, parts, now)),
+        };
+        loop {
+            if let Some(end) = std::task::ready!(live.step(shared, parts, cx, now)).transpose() {
+                live.end(shared, now, &end);
+                return Poll::Ready(end);
+            }
+        }
+    }
+}
+
+/// Which rule asks to repeat a response with a status that failed.
+fn status_rule(head: &ResponseHead) -> &'static str {
+    match head.header("retry-after") {
+        Some(_) => "Retry-After",
+        None => "status",
+    }
+}
+
+fn polled_after_end(error: Option<Error>) -> Error {
+    error.unwrap_or_else(|| Error::new(Kind::Request).because("the call is over"))
+}
+
+impl Live {
+    fn begin(shared: &Arc<Shared>, parts: &mut Parts, now: Instant) -> Self {
+        let settings = &shared.settings;
+        let options = parts.options.as_deref();
+        let limits = options
+            .and_then(|o| o.limits.as_ref())
+            .unwrap_or(&settings.phase_limits);
+        let deadline = options.and_then(|o| o.deadline);
+        let retry = options
+            .and_then(|o| o.retry.as_ref())
+            .unwrap_or(&settings.retry);
+        let id = if settings.observer.is_some() {
+            shared.next_call()
+        } else {
+            0
+        };
+        shared.emit(id, || Event::CallStarted {
+            method: parts.method.clone(),
+            url: parts.url.text(),
+        });
+        Self {
+            id,
+            started: now,
+            clocks: Clocks::with_limits(now, limits, deadline),
+            call: Call::new(parts.facts(), retry.clone()),
+            registration: Registration::default(),
+            upload: Upload::new(Body::empty()),
+            step: Step::Begin,
+            reused: false,
+            idle_for: Duration::ZERO,
+            fresh: false,
+            without_expect: false,
+            accounted: false,
+        }
+    }
+
+    fn step(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &mut Parts,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Progress {
+        match &mut self.step {
+            Step::Begin => self.begin_attempt(shared, parts, now),
+            Step::Lease => self.lease(shared, parts, cx, now),
+            Step::Queued(ticket) => {
+                let ticket = *ticket;
+                self.poll_lease(shared, parts, cx, now, ticket)
+            }
+            Step::Exchanging(exchange) => {
+                let was_sent = exchange.is_sent();
+                let polled = exchange.poll_head(cx, now, &mut self.clocks, &mut self.upload);
+                if !was_sent && exchange.is_sent() {
+                    let bytes = exchange.accepted();
+                    shared.emit(self.id, || Event::RequestWritten { bytes });
+                }
+                match polled {
+                    Poll::Ready(Ok(reply)) => self.handle_reply(shared, parts, now, reply),
+                    Poll::Ready(Err(failure)) => self.handle_failure(shared, parts, now, failure),
+                    Poll::Pending => self.wait(shared, parts, cx, now),
+                }
+            }
+            Step::Resting(until) if now >= *until => {
+                self.step = Step::Begin;
+                Poll::Ready(Ok(None))
+            }
+            Step::Resting(_) => self.wait(shared, parts, cx, now),
+            Step::Over => Poll::Ready(Err(polled_after_end(None))),
+        }
+    }
+
+    fn begin_attempt(&mut self, shared: &Arc<Shared>, parts: &mut Parts, now: Instant) -> Progress {
+        if let Some(phase) = self.clocks.expired(now) {
+            return self.expire(shared, parts, now, phase);
+        }
+        let attempt = self.call.begin_attempt(now);
+        self.clocks.begin_attempt(now);
+        shared.emit(self.id, || Event::AttemptStarted { attempt });
+        self.step = Step::Lease;
+        Poll::Ready(Ok(None))
+    }
+
+    /// Asks for a connection: an idle one, a place in the queue, or a dial to be spawned.
+    fn lease(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &mut Parts,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Progress {
+        let bound = self.clocks.lower_bound(now).unwrap_or(Instant::MAX);
+        let route = parts.url.origin();
+        let mut bufs = None;
+        let lease = shared.locked_and_driven(|state| {
+            let tag = self.registration.register(state, cx, bound);
+            let repeatable = self.call.request().repeat_ok();
+            let ask = Ask {
+                fresh: self.fresh,
+                repeatable,
+                probe: false,
+                tag,
+            };
+            let lease = state.pool.checkout(now, route, ask);
+            bufs = self.account(state, now, route, &lease);
+            lease
+        });
+        self.handle_lease(shared, parts, cx, now, lease, bufs)
+    }
+
+    /// Books a first attempt with the route's retry budget, and takes buffers for a connection.
+    fn account<S>(
+        &mut self,
+        state: &mut State,
+        now: Instant,
+        route: &str,
+        lease: &Result<Lease<Box<H1>, S>, Refusal>,
+    ) -> Option<Box<crate::h1::Bufs>> {
+        let slot = match lease {
+            Ok(Lease::Idle(slot, ..)) => Some(*slot),
+            _ => None,
+        };
+        if !std::mem::replace(&mut self.accounted, true) {
+            match slot.and_then(|slot| state.pool.slot_budget(slot)) {
+                Some(budget) => budget.handle_first_attempt(now),
+                None => state.pool.budget(now, route).handle_first_attempt(now),
+            }
+        }
+        slot.and_then(|_| state.lend())
+    }
+
+    fn poll_lease(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &mut Parts,
+        cx: &mut Context<'_>,
+        now: Instant,
+        ticket: Ticket,
+    ) -> Progress {
+        let mut bufs = None;
+        let lease = shared.locked_and_driven(|state| {
+            let lease = state.pool.poll_lease(now, ticket);
+            if matches!(lease, Some(Ok(Lease::Idle(..)))) {
+                bufs = state.lend();
+            }
+            lease
+        });
+        match lease {
+            Some(lease) => self.handle_lease(shared, parts, cx, now, lease, bufs),
+            None => self.wait(shared, parts, cx, now),
+        }
+    }
+
+    fn handle_lease(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &mut Parts,
+        cx: &mut Context<'_>,
+        now: Instant,
+        lease: Result<Lease<Box<H1>, crate::exchange::StreamHandle>, Refusal>,
+        bufs: Option<Box<crate::h1::Bufs>>,
+    ) -> Progress {
+        match lease {
+            Ok(Lease::Idle(slot, mut h1, idle_for)) => {
+                h1.slot = slot;
+                self.start(shared, parts, now, h1, idle_for, bufs.unwrap_or_default())
+            }
+            Ok(Lease::Share(_, stream)) => match stream {},
+            Ok(Lease::Dial(ticket, slot)) => {
+                self.step = Step::Queued(ticket);
+                self.clocks.entered(now, Phase::Connect);
+                self.dial(shared, parts, now, slot);
+                // The dial may have been refused at once.
+                self.poll_lease(shared, parts, cx, now, ticket)
+            }
+            Ok(Lease::Wait(ticket)) => {
+                shared.emit(self.id, || Event::Waiting);
+                self.step = Step::Queued(ticket);
+                self.clocks.entered(now, Phase::Pool);
+                self.wait(shared, parts, cx, now)
+            }
+            Err(refusal) => self.handle_refusal(shared, parts, now, refusal),
+        }
+    }
+
+    fn dial(&self, shared: &Arc<Shared>, parts: &Parts, now: Instant, slot: Slot) {
+        let options = parts.options.as_deref();
+        let timeouts = options
+            .and_then(|o| o.timeouts.as_ref())
+            .unwrap_or(&shared.settings.timeouts);
+        shared.emit(self.id, || Event::DialStarted);
+        crate::dial::spawn(shared, &parts.url, slot, timeouts, self.id, now);
+    }
+
+    /// The pool gave a connection: looks at it once, and begins the exchange.
+    fn start(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &mut Parts,
+        now: Instant,
+        mut h1: Box<H1>,
+        idle_for: Duration,
+        bufs: Box<crate::h1::Bufs>,
+    ) -> Progress {
+        // One that a dial brought may have idled, too.
+        let idled = h1.exchanges > 0 || !idle_for.is_zero();
+        self.reused = h1.exchanges > 0;
+        self.idle_for = idle_for;
+        if idled && !h1.is_quiet() {
+            shared.discard(h1, Discard::Stale, "closed by the peer while idle");
+            self.step = Step::Lease;
+            return Poll::Ready(Ok(None));
+        }
+        shared.emit(self.id, || Event::Leased {
+            connection: h1.id,
+            reused: h1.exchanges > 0,
+            idle_for: self.idle_for,
+        });
+        self.upload = Upload::new(parts.body.attempt());
+        self.clocks.entered(now, Phase::Write);
+        let begun = parts.send(
+            shared,
+            now,
+            &mut h1,
+            &mut self.upload,
+            bufs,
+            self.without_expect,
+        );
+        self.step = Step::Exchanging(Exchange::H1(h1));
+        match begun {
+            Ok(()) => Poll::Ready(Ok(None)),
+            Err(failure) => self.handle_failure(shared, parts, now, failure),
+        }
+    }
+
+    /// Nothing to do right now: has time run out, and will somebody wake us when it does?
+    fn wait(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &mut Parts,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Progress {
+        if let Some(phase) = self.clocks.expired(now) {
+            return self.expire(shared, parts, now, phase);
+        }
+        let mut next = self
+            .clocks
+            .poll_timeout()
+            .map_or(Instant::MAX, |(at, _)| at);
+        match &self.step {
+            Step::Resting(until) => next = next.min(*until),
+            Step::Exchanging(Exchange::H1(h1)) => {
+                next = next.min(h1.machine().poll_timeout().unwrap_or(Instant::MAX));
+            }
+            _ => {}
+        }
+        if !self.registration.covers(shared, cx, now, next) {
+            shared.locked_and_driven(|state| self.registration.register(state, cx, next));
+        }
+        Poll::Pending
+    }
+
+    fn handle_reply(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &mut Parts,
+        now: Instant,
+        reply: Reply,
+    ) -> Progress {
+        match reply {
+            Reply::Informational(status) => {
+                shared.emit(self.id, || Event::Informational { status });
+                Poll::Ready(Ok(None))
+            }
+            Reply::Whole(head, body, reuse) => {
+                shared.emit(self.id, || Event::HeadReceived {
+                    status: head.status().as_u16(),
+                });
+                let stop = if Call::is_plain(head.status().as_u16()) {
+                    None
+                } else {
+                    match self.judge(shared, parts, now, &head) {
+                        Verdict::Retry(again) => {
+                            self.finish(shared, now, reuse);
+                            return self.rest(shared, parts, now, &again, status_rule(&head));
+                        }
+                        Verdict::Deliver { .. } => self.call.stop_reason(),
+                        Verdict::Stop { reason, .. } => Some(reason),
+                    }
+                };
+                let response = self.response(parts, now, head, stop);
+                self.finish(shared, now, reuse);
+                shared.emit(self.id, || Event::BodyEnded {
+                    bytes: body.len() as u64,
+                });
+                Poll::Ready(Ok(Some(response.with_body(Body::from(body)))))
+            }
+            Reply::Head(head) => self.handle_head(shared, parts, now, head),
+            Reply::Tunnel(head) => {
+                let response = self.response(parts, now, head, None);
+                self.give_up_exchange(shared, "no longer HTTP");
+                Poll::Ready(Ok(Some(response)))
+            }
+        }
+    }
+
+    fn handle_head(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &mut Parts,
+        now: Instant,
+        head: ResponseHead,
+    ) -> Progress {
+        shared.emit(self.id, || Event::HeadReceived {
+            status: head.status().as_u16(),
+        });
+        let mut stop = None;
+        if !Call::is_plain(head.status().as_u16()) {
+            match self.judge(shared, parts, now, &head) {
+                Verdict::Retry(again) => {
+                    // A request that rests owns no connection: the response is drained or closed.
+                    if let Step::Exchanging(exchange) =
+                        std::mem::replace(&mut self.step, Step::Over)
+                    {
+                        exchange.cancel(shared, true);
+                    }
+                    return self.rest(shared, parts, now, &again, status_rule(&head));
+                }
+                Verdict::Deliver { .. } => stop = self.call.stop_reason(),
+                Verdict::Stop { reason, .. } => stop = Some(reason),
+            }
+        }
+        let response = self.response(parts, now, head, stop);
+        let Step::Exchanging(exchange) = std::mem::replace(&mut self.step, Step::Over) else {
+            return Poll::Ready(Err(polled_after_end(None)));
+        };
+        self.clocks.entered(now, Phase::Body);
+        // Until the reader asks, its clock stands still: a slow consumer is not a slow peer.
+        self.clocks.suspended(now, true);
+        let incoming = Incoming::new(
+            shared.clone(),
+            exchange,
+            std::mem::replace(&mut self.upload, Upload::new(Body::empty())),
+            self.clocks.clone(),
+            std::mem::take(&mut self.registration),
+            self.id,
+            parts.url.clone(),
+        );
+        Poll::Ready(Ok(Some(
+            response.with_body(Body::incoming(Box::new(incoming))),
+        )))
+    }
+
+    fn judge(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &Parts,
+        now: Instant,
+        head: &ResponseHead,
+    ) -> Verdict {
+        if let Step::Exchanging(Exchange::H1(h1)) = &mut self.step {
+            h1.judge();
+        }
+        let values = head
+            .fields()
+            .filter(|(n, _)| n.eq_ignore_ascii_case(b"retry-after"));
+        let retry_after = parse_retry_after(
+            values.map(|(_, v)| v),
+            head.header("date"),
+            shared.net.wall(),
+        );
+        let facts = HeadFacts {
+            retry_after,
+            reused: self.reused,
+            expected: parts.has("expect"),
+            body_pulled: self.upload.pulled,
+            ..HeadFacts::new(head.status().as_u16())
+        };
+        let overall = self.clocks.overall();
+        shared.locked(|state| {
+            let State { pool, rng, .. } = state;
+            let budget = pool.budget(now, parts.url.origin());
+            self.call.handle_head(now, &facts, overall, budget, rng)
+        })
+    }
+
+    fn handle_refusal(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &mut Parts,
+        now: Instant,
+        refusal: Refusal,
+    ) -> Progress {
+        self.step = Step::Over;
+        match refusal {
+            Refusal::Closed => Poll::Ready(Err(self.error(Error::new(Kind::Closed), parts, None))),
+            Refusal::QueueFull => {
+                let error = Error::new(Kind::PoolFull).at(Phase::Pool);
+                Poll::Ready(Err(self.error(error, parts, None)))
+            }
+            Refusal::Dial(fault) => {
+                // A dial that ran out of its own time is that phase's timeout.
+                let (cause, error) = match fault.kind {
+                    FaultKind::TimedOut if fault.code.is_none() => {
+                        (Cause::Timeout(fault.phase), Error::of_dial_timeout(&fault))
+                    }
+                    _ => (Cause::Fault(fault.clone()), Error::of_fault(fault)),
+                };
+                self.attempt_failed(shared, parts, now, cause, error)
+            }
+        }
+    }
+
+    fn handle_failure(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &mut Parts,
+        now: Instant,
+        failure: Failure,
+    ) -> Progress {
+        match failure {
+            Failure::Cause(cause, violation) => {
+                let error = match (&cause, violation) {
+                    (Cause::Protocol(_), Some(violation)) => {
+                        Error::of_protocol(violation, Phase::Head)
+                    }
+                    (Cause::Fault(fault), _) => Error::of_fault(fault.clone()),
+                    _ => Error::new(Kind::Io),
+                };
+                self.attempt_failed(shared, parts, now, cause, error)
+            }
+            Failure::Request(error) => {
+                let mut error = Error::new(Kind::Request).caused_by(error);
+                if self.is_begun() {
+                    error = error.at(Phase::Write).with_fate(Fate::MaybeProcessed);
+                }
+                self.give_up_exchange(shared, "request not sent");
+                Poll::Ready(Err(self.error(error, parts, None)))
+            }
+            Failure::Body(error) => {
+                let mut error = Error::new(Kind::Request).at(Phase::Write).caused_by(error);
+                if self.is_begun() {
+                    error = error.with_fate(Fate::MaybeProcessed);
+                }
+                self.give_up_exchange(shared, "request body failed");
+                Poll::Ready(Err(self.error(error, parts, None)))
+            }
+        }
+    }
+
+    /// Whether the transport took a byte of the request.
+    fn is_begun(&self) -> bool {
+        matches!(&self.step, Step::Exchanging(exchange) if exchange.accepted() > 0)
+    }
+
+    /// A limit passed. Only an attempt's or a phase's own may lead to another attempt.
+    fn expire(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &mut Parts,
+        now: Instant,
+        phase: Phase,
+    ) -> Progress {
+        let cause = Cause::Timeout(phase);
+        self.attempt_failed(shared, parts, now, cause, Error::timeout(phase))
+    }
+
+    fn attempt_failed(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &mut Parts,
+        now: Instant,
+        cause: Cause,
+        error: Error,
+    ) -> Progress {
+        let (mut accepted, mut response_bytes, mut peer) = (0, 0, None);
+        match std::mem::replace(&mut self.step, Step::Over) {
+            Step::Exchanging(exchange) => {
+                accepted = exchange.accepted();
+                response_bytes = exchange.response_bytes();
+                peer = exchange.peer();
+                exchange.discard(shared, "failed");
+            }
+            Step::Queued(ticket) => shared.locked(|state| state.pool.cancel(now, ticket)),
+            _ => {}
+        }
+        let upload = std::mem::replace(&mut self.upload, Upload::new(Body::empty()));
+        let facts = AttemptFacts {
+            reused: self.reused,
+            idle_for: self.idle_for,
+            accepted,
+            response_bytes,
+            delivered: 0,
+            body_pulled: upload.pulled && parts.body_is_one_shot(),
+            cause,
+        };
+        parts.take_back(upload);
+        let route = parts.url.origin();
+        let overall = self.clocks.overall();
+        let verdict = shared.locked(|state| {
+            let State { pool, rng, .. } = state;
+            let budget = pool.budget(now, route);
+            let verdict = self.call.handle_failure(now, &facts, overall, budget, rng);
+            if let Verdict::Retry(Again {
+                evict_idle_for: Some(idle_for),
+                ..
+            }) = verdict
+            {
+                state.pool.evict_idle(now, route, idle_for);
+            }
+            verdict
+        });
+        self.note_failure(shared, &error);
+        match verdict {
+            Verdict::Retry(again) => self.rest(shared, parts, now, &again, "failed attempt"),
+            Verdict::Stop { reason, fate } => {
+                let error = error.with_fate(fate).with_peer(peer);
+                Poll::Ready(Err(self.error(error, parts, Some(reason))))
+            }
+            Verdict::Deliver { .. } => Poll::Ready(Err(self.error(error, parts, None))),
+        }
+    }
+
+    fn note_failure(&self, shared: &Shared, error: &Error) {
+        shared.emit(self.id, || Event::AttemptFailed {
+            attempt: self.call.attempt(),
+            phase: error.phase().unwrap_or(Phase::Total),
+            fate: self
+                .call
+                .attempts()
+                .last()
+                .map_or(Fate::NotProcessed, |record| record.fate),
+            cause: error.leaf().into(),
+        });
+    }
+
+    /// Another attempt follows, at once or after a rest.
+    fn rest(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &mut Parts,
+        now: Instant,
+        again: &Again,
+        reason: &'static str,
+    ) -> Progress {
+        parts.take_back(std::mem::replace(
+            &mut self.upload,
+            Upload::new(Body::empty()),
+        ));
+        self.clocks.end_attempt(now);
+        self.fresh = again.fresh;
+        self.without_expect |= again.without_expect;
+        self.reused = false;
+        self.idle_for = Duration::ZERO;
+        shared.emit(self.id, || Event::RetryScheduled {
+            attempt: self.call.attempt() + 1,
+            delay: again.at - now,
+            reason,
+            transparent: again.transparent,
+        });
+        self.step = Step::Resting(again.at);
+        Poll::Ready(Ok(None))
+    }
+
+    /// Ends the exchange that runs, its response being complete.
+    fn finish(&mut self, shared: &Arc<Shared>, now: Instant, reuse: Reuse) {
+        if let Step::Exchanging(exchange) = std::mem::replace(&mut self.step, Step::Over) {
+            exchange.finish(shared, now, reuse, &mut self.registration);
+        }
+    }
+
+    fn give_up_exchange(&mut self, shared: &Shared, why: &'static str) {
+        if let Step::Exchanging(exchange) = std::mem::replace(&mut self.step, Step::Over) {
+            exchange.discard(shared, why);
+        }
+    }
+
+    fn response(
+        &self,
+        parts: &Parts,
+        now: Instant,
+        head: ResponseHead,
+        stop: Option<StopReason>,
+    ) -> Response {
+        let summary = Summary {
+            elapsed: now - self.started,
+            attempts: self.call.attempt(),
+            reused: self.reused,
+            stop,
+        };
+        Response::new(head, parts.url.clone(), summary)
+    }
+
+    fn error(&self, error: Error, parts: &Parts, stop: Option<StopReason>) -> Error {
+        error.with_url(parts.url.as_str()).with_history(
+            self.call.attempt(),
+            self.call.attempts(),
+            stop,
+        )
+    }
+
+    /// The call is over: nobody is to wake it, and those who watch hear how it ended.
+    fn end(&mut self, shared: &Shared, now: Instant, end: &Result<Response, Error>) {
+        self.step = Step::Over;
+        if self.registration.is_registered() {
+            shared.locked(|state| self.registration.remove(state));
+        }
+        if self.id == 0 {
+            return;
+        }
+        shared.emit(self.id, || Event::CallEnded {
+            outcome: match end {
+                Ok(response) => Outcome::Status(response.status().as_u16()),
+                Err(error) if error.is_deadline() => Outcome::Deadline,
+                Err(error) => Outcome::Failed {
+                    phase: error.phase().unwrap_or(Phase::Total),
+                    fate: error.fate(),
+                },
+            },
+            elapsed: now - self.started,
+            attempts: self.call.attempt(),
+        });
+        self.id = 0;
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        let Some(live) = &mut self.live else { return };
+        let now = match live.step {
+            Step::Over => return,
+            _ => self.shared.net.now(),
+        };
+        match std::mem::replace(&mut live.step, Step::Over) {
+            Step::Exchanging(exchange) => exchange.cancel(&self.shared, false),
+            Step::Queued(ticket) => self.shared.locked(|state| state.pool.cancel(now, ticket)),
+            _ => {}
+        }
+        self.shared.locked(|state| live.registration.remove(state));
+        self.shared.emit(live.id, || Event::CallEnded {
+            outcome: Outcome::Cancelled,
+            elapsed: now - live.started,
+            attempts: live.call.attempt(),
+        });
+    }
+}
+
+impl fmt::Debug for Sending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").finish_non_exhaustive()
+    }
+}
+
+impl Parts {
+    /// Encodes the head of one attempt.
+    fn send(
+        &mut self,
+        shared: &Shared,
+        now: Instant,
+        h1: &mut H1,
+        upload: &mut Upload,
+        bufs: Box<crate::h1::Bufs>,
+        without_expect: bool,
+    ) -> Result<(), Failure> {
+        if without_expect && let Some(headers) = &mut self.headers {
+            headers.remove(http::header::EXPECT);
+        }
+        let head = RequestHead {
+            method: &self.method,
+            target: self.url.target(),
+            host: self.url.authority(),
+            defaults: &shared.settings.defaults,
+            headers: self
+                .headers
+                .as_deref()
+                .unwrap_or(&shared.settings.no_headers),
+            close: false,
+        };
+        h1.send(now, &head, upload, bufs)
+    }
+
+    fn body_is_one_shot(&self) -> bool {
+        self.one_shot
+    }
+
+    /// A stream that nobody pulled from can still be sent.
+    fn take_back(&mut self, upload: Upload) {
+        if self.one_shot && !upload.pulled && upload.body.is_one_shot() {
+            self.body = upload.body;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_a_small_future_that_may_move_between_threads() {
+        fn sendable<T: Send>() {}
+        sendable::<Sending>();
+        assert!(size_of::<Sending>() <= 1024, "{}", size_of::<Sending>());
+    }
+}

@@ -1,0 +1,194 @@
+//! The two tours: the whole one, and the one that the user chooses.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use fulmar_tokio::net::Net;
+use fulmar_tokio::{Client, Kind, Phase, Timeouts, Tokio};
+use tokio::runtime::Runtime;
+
+use crate::clock::Clock;
+use crate::paint::{Ink, Paint, say};
+use crate::scenes::{self, Places, Scene};
+use crate::server::Server;
+use crate::simulated::{self, LAPTOP, Resolver};
+use crate::story::{App, Log, Told, story};
+use crate::{loopback, render, tables};
+
+type Outcome<T> = Result<T, Box<dyn Error>>;
+
+/// What the simulation draws its random numbers from.
+const SEED: u64 = 0xF0_1AA5;
+
+/// Short, so that the tour is.
+fn impatient() -> Timeouts {
+    let second = Duration::from_secs(1);
+    Timeouts::new().connect(second).dns(second).read(second)
+}
+
+/// As patient as a person at a terminal.
+fn patient() -> Timeouts {
+    let limit = Duration::from_secs(5);
+    Timeouts::new().connect(limit).read(limit)
+}
+
+impl App {
+    /// The application on some network. Only here is it known on which.
+    fn on<N: Net>(net: N, clock: N, timeouts: Timeouts) -> Result<Self, fulmar_tokio::Error> {
+        let log = Log::default();
+        let client = Client::builder(net)
+            .timeouts(timeouts)
+            .user_agent("fulmar-tour")
+            .observer(log.observer())
+            .build()?;
+        let clock = Clock::of(clock);
+        Ok(Self { client, log, clock })
+    }
+}
+
+/// Tells the story on loopback, then in the simulator. False where the two differ.
+pub(crate) fn whole(runtime: &Runtime) -> Outcome<bool> {
+    let paint = Paint::for_stdout();
+    heading(paint, "On tokio, over loopback, in real time");
+    say(&render::legend(paint));
+    let began = Instant::now();
+    let real = runtime.block_on(on_loopback(paint))?;
+    let real_time = began.elapsed();
+
+    heading(paint, "The same program in the simulator, in virtual time");
+    let began = Instant::now();
+    let (simulated, virtual_time) = in_simulator(resolver_of(&real))?;
+    let took = began.elapsed();
+
+    let (table, is_same) = tables::comparison(&real, &simulated, paint);
+    say(&format!(
+        "{table}\n    {} calls on loopback took {:.2} s. In the simulator they took {:.2} s of virtual time\n    \
+         and {} ms of real time.\n",
+        real.len(),
+        real_time.as_secs_f64(),
+        virtual_time.as_secs_f64(),
+        took.as_millis(),
+    ));
+    let verdict = if is_same {
+        paint.text(Ink::Good, "The two stories are the same, try by try.")
+    } else {
+        paint.text(Ink::Bad, "THE TWO STORIES DIFFER where the table says ≠.")
+    };
+    say(&format!("    {verdict}\n"));
+    Ok(is_same)
+}
+
+async fn on_loopback(paint: Paint) -> Outcome<Vec<Told>> {
+    let server = Arc::new(Server::new(Clock::of(Tokio::new())));
+    let other = loopback::start(Arc::clone(&server)).await?;
+    let server = loopback::start(server).await?;
+    let (_kept, refused) = loopback::refused_port()?;
+    let (_full, hole) = loopback::black_hole()?;
+    let places = Places {
+        server: format!("http://{server}"),
+        other: format!("http://{other}"),
+        refused: format!("http://{refused}"),
+        hole: format!("http://{hole}"),
+        nobody: "http://name.invalid".to_owned(),
+    };
+    let app = App::on(Tokio::new(), Tokio::new(), impatient())?;
+    Ok(tell(&app, &scenes::all(&places), paint).await)
+}
+
+fn in_simulator(resolver: Resolver) -> Outcome<(Vec<Told>, Duration)> {
+    let mut sim = simulated::network(SEED, resolver);
+    let app = App::on(sim.net(LAPTOP), sim.net(LAPTOP), impatient())?;
+    let scenes = scenes::all(&simulated::places());
+    let run = sim.run(async move { story(&app, &scenes, &mut |_| ()).await });
+    if let Some(failure) = run.failure() {
+        return Err(format!("the simulation did not end: {failure}").into());
+    }
+    let elapsed = run.elapsed();
+    Ok((run.into_output(), elapsed))
+}
+
+/// What the simulated resolver has to do to be like the real one: on a machine without a network,
+/// a name that does not exist is one that cannot be asked for.
+fn resolver_of(real: &[Told]) -> Resolver {
+    let error = real.last().and_then(|told| told.end.as_ref().err());
+    let Some(error) = error.filter(|error| error.phase() == Some(Phase::Dns)) else {
+        return Resolver::Knows;
+    };
+    match error.fault().map(|fault| fault.kind) {
+        _ if error.kind() == Kind::Timeout => Resolver::Silent,
+        Some(fulmar_tokio::net::FaultKind::NameFailed) => Resolver::Fails,
+        _ => Resolver::Knows,
+    }
+}
+
+/// Visits each URL twice.
+pub(crate) async fn visit(urls: &[String]) -> Outcome<()> {
+    let paint = Paint::for_stdout();
+    say(&format!("\n{}", render::legend(paint)));
+    let app = App::on(Tokio::new(), Tokio::new(), patient())?;
+    let all = tell(&app, &scenes::visits(urls), paint).await;
+    say(&format!("\n{}", tables::summary(&all, paint)));
+    Ok(())
+}
+
+/// Tells the story and draws each call when it is over.
+async fn tell(app: &App, scenes: &[Scene], paint: Paint) -> Vec<Told> {
+    let mut number = 0;
+    let mut draw = |told: &Told| {
+        number += 1;
+        say(&format!("\n{}", render::block(number, told, paint)));
+    };
+    story(app, scenes, &mut draw).await
+}
+
+fn heading(paint: Paint, text: &str) {
+    let rule = "═".repeat(render::WIDTH.saturating_sub(text.chars().count() + 5));
+    let line = paint.text(Ink::Title, format!("═══ {text} {rule}"));
+    say(&format!("\n{line}\n\n"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gist::Gist;
+
+    fn gists() -> Vec<Gist> {
+        let (all, _) = in_simulator(Resolver::Knows).expect("the simulation ends");
+        all.iter().map(Gist::of).collect()
+    }
+
+    #[test]
+    fn the_simulated_story_has_the_ends_that_its_titles_promise() {
+        let ends: Vec<_> = gists()
+            .iter()
+            .map(|gist| format!("{}: {}", gist.tries.len(), gist.end))
+            .collect();
+        let expected = [
+            "1: 200, 6 B",
+            "1: 200, 6 B",
+            "1: 200, 195.3 KiB",
+            "3: 200, 6 B",
+            "1: 200, 50.0 MiB",
+            "1: 200, 6 B",
+            "1: 200, 6 B",
+            "2: 200, 6 B",
+            "1: Io in first byte, maybe processed",
+            "2: 200, 6 B",
+            "1: Timeout in first byte, maybe processed",
+            "1: Timeout in body, processed",
+            "1: Timeout in total, processed",
+            "1: Io in body, processed",
+            "1: Protocol in head, maybe processed",
+            "3: Connect in connect, not processed",
+            "2: Timeout in connect, not processed",
+            "1: Connect in dns, not processed",
+        ];
+        assert_eq!(ends, expected);
+    }
+
+    #[test]
+    fn the_simulated_story_is_the_same_every_time() {
+        assert_eq!(gists(), gists());
+    }
+}

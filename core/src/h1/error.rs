@@ -1,0 +1,266 @@
+//! What can be wrong with a response, with a request, and with a connection afterwards.
+
+use std::fmt;
+
+use crate::http::{FramingError, HeadError};
+
+/// How the bytes from the peer ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// A FIN, or `close_notify` before it.
+    Clean,
+    /// TLS ended without `close_notify`: bytes may have been cut off.
+    Truncated,
+    /// A reset, or another failure of the transport.
+    Reset,
+}
+
+/// How far a response had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// No exchange was going on.
+    Idle,
+    /// No byte of the awaited head was there.
+    Start,
+    /// A head had begun.
+    Head,
+    /// A body or its trailers.
+    Body,
+}
+
+/// Why chunks cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ChunkError {
+    /// A size is not hexadecimal digits, or too many of them.
+    Size,
+    /// A line does not end with CRLF.
+    LineEnd,
+    /// A chunk's data is not followed by CRLF.
+    DataEnd,
+    /// Extensions are longer than their limit.
+    ExtensionsTooLong,
+    /// Far more framing than data.
+    Abusive,
+}
+
+/// Why a response cannot be read. Sticky: the connection says the same ever after.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Error {
+    /// The head is not one, or exceeds a limit.
+    Head(HeadError),
+    /// The body's length is unknown.
+    Framing(FramingError),
+    /// The chunks are malformed or abusive.
+    Chunk(ChunkError),
+    /// The trailers are malformed or exceed a limit.
+    Trailers(HeadError),
+    /// Too many interim responses, or too large ones.
+    Interims,
+    /// The peer switched to a protocol that it was not offered.
+    Upgrade,
+    /// Bytes arrived that answer nothing.
+    Unsolicited,
+    /// The peer ended the connection before the message.
+    Eof {
+        /// How far the response had come.
+        at: Stage,
+    },
+    /// TLS was cut off before the message, or where only the end of the connection ends it.
+    Truncated {
+        /// How far the response had come.
+        at: Stage,
+    },
+    /// The connection was reset before the end of the message.
+    Reset {
+        /// How far the response had come.
+        at: Stage,
+    },
+}
+
+impl Error {
+    pub(super) fn ended(end: End, at: Stage) -> Self {
+        match end {
+            End::Clean => Self::Eof { at },
+            End::Truncated => Self::Truncated { at },
+            End::Reset => Self::Reset { at },
+        }
+    }
+
+    /// Whether the connection ended too early, and what was received is sound.
+    pub fn is_eof(self) -> bool {
+        matches!(
+            self,
+            Self::Eof { .. } | Self::Truncated { .. } | Self::Reset { .. }
+        )
+    }
+
+    /// Whether a limit was exceeded, by bytes that might otherwise be sound.
+    pub fn is_limit(self) -> bool {
+        match self {
+            Self::Head(error) | Self::Trailers(error) => error.is_limit(),
+            Self::Chunk(error) => {
+                matches!(error, ChunkError::ExtensionsTooLong | ChunkError::Abusive)
+            }
+            Self::Interims => true,
+            _ => false,
+        }
+    }
+
+    /// Whether the bytes are not the protocol's.
+    pub fn is_malformed(self) -> bool {
+        !self.is_eof() && !self.is_limit()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Head(error) => error.fmt(f),
+            Self::Framing(error) => error.fmt(f),
+            Self::Chunk(error) => error.fmt(f),
+            Self::Trailers(error) => write!(f, "in the trailers: {error}"),
+            Self::Interims => f.write_str("too many or too large interim responses"),
+            Self::Upgrade => f.write_str("the peer switched to a protocol that was not offered"),
+            Self::Unsolicited => f.write_str("the peer sent bytes that answer no request"),
+            Self::Eof { at } => write!(f, "the peer closed the connection {at}"),
+            Self::Truncated { at } => {
+                write!(
+                    f,
+                    "the peer closed the connection without close_notify {at}"
+                )
+            }
+            Self::Reset { at } => write!(f, "the connection was reset {at}"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+impl fmt::Display for Stage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Idle => "while it was idle",
+            Self::Start => "before the response",
+            Self::Head => "within the response head",
+            Self::Body => "within the response body",
+        })
+    }
+}
+
+impl fmt::Display for ChunkError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Size => "a chunk size is malformed",
+            Self::LineEnd => "a chunk's line does not end with CRLF",
+            Self::DataEnd => "a chunk's data is not followed by CRLF",
+            Self::ExtensionsTooLong => "chunk extensions are longer than their limit",
+            Self::Abusive => "the chunks have far more framing than data",
+        })
+    }
+}
+
+impl std::error::Error for ChunkError {}
+
+/// Why a connection serves no further exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseReason {
+    /// The request said `Connection: close`.
+    Asked,
+    /// The response said `Connection: close`.
+    Peer,
+    /// The response is HTTP/1.0 without `Connection: keep-alive`, or came by an HTTP/1.0 proxy.
+    Http10,
+    /// The end of the connection ended the body.
+    CloseDelimited,
+    /// The response deviated in a way that was tolerated.
+    Faulty,
+    /// The response came before the request was complete.
+    EarlyResponse,
+    /// The request was given up half-way.
+    RequestAborted,
+    /// Bytes followed the response. They were discarded.
+    Desync,
+    /// A 205 (Reset Content) had content.
+    ResetContent,
+    /// The peer has closed its side.
+    PeerClosed,
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Asked => "the request asked to close",
+            Self::Peer => "the peer asked to close",
+            Self::Http10 => "the peer speaks HTTP/1.0",
+            Self::CloseDelimited => "the body ended with the connection",
+            Self::Faulty => "the response was not quite in order",
+            Self::EarlyResponse => "the response came before the request was complete",
+            Self::RequestAborted => "the request was given up",
+            Self::Desync => "bytes followed the response",
+            Self::ResetContent => "a 205 response had content",
+            Self::PeerClosed => "the peer closed the connection",
+        })
+    }
+}
+
+/// Why a request, or a part of one, was not sent. Nothing of it was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// Another exchange is going on.
+    Busy,
+    /// The connection cannot serve another exchange.
+    Unusable,
+    /// The target is empty, or has a space, a control character or a byte that is not ASCII.
+    Target,
+    /// The host has a space, a control character or a byte that is not ASCII.
+    Host,
+    /// More than one `Host` header.
+    DuplicateHost,
+    /// Both `Content-Length` and `Transfer-Encoding`.
+    Ambiguous,
+    /// A `Content-Length` header that is malformed or is not the body's length.
+    ContentLength,
+    /// A `Transfer-Encoding` header other than `chunked`, or for a body of known length.
+    TransferEncoding,
+    /// A body of unknown length to a peer that speaks HTTP/1.0.
+    ChunkedToHttp10,
+    /// A body with a method that has none (TRACE, CONNECT).
+    BodyNotAllowed,
+    /// More body than was declared.
+    TooMuchBody,
+    /// Less body than was declared. The connection has to be closed.
+    TooLittleBody,
+    /// The body does not go out now: see [`Connection::is_body_wanted`].
+    ///
+    /// [`Connection::is_body_wanted`]: crate::h1::Connection::is_body_wanted
+    NotWanted,
+    /// Trailers with a body that has none, or of a name that trailers cannot have.
+    Trailers,
+}
+
+impl fmt::Display for RequestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Busy => "another exchange is going on on the connection",
+            Self::Unusable => "the connection cannot serve another exchange",
+            Self::Target => "the request target has a forbidden character or is empty",
+            Self::Host => "the host has a forbidden character",
+            Self::DuplicateHost => "more than one host header",
+            Self::Ambiguous => "both content-length and transfer-encoding are set",
+            Self::ContentLength => "the content-length header is not the length of the body",
+            Self::TransferEncoding => "the transfer-encoding header does not fit the body",
+            Self::ChunkedToHttp10 => "a body of unknown length cannot be sent to HTTP/1.0",
+            Self::BodyNotAllowed => "the method cannot have a body",
+            Self::TooMuchBody => "the body is longer than declared",
+            Self::TooLittleBody => "the body is shorter than declared",
+            Self::NotWanted => "the body is not to be sent now",
+            Self::Trailers => "the trailers cannot be sent",
+        })
+    }
+}
+
+impl std::error::Error for RequestError {}

@@ -1,0 +1,245 @@
+//! When a connection is opened, and for whom: never more than waiters, and by turns where the
+//! total limit holds several routes up.
+
+use std::time::Duration;
+
+use crate::backoff::uniform;
+use crate::fault::{Fault, FaultKind};
+use crate::rand_core::Rng;
+use crate::time::{Instant, saturating_nanos};
+
+use super::lease::Refusal;
+use super::pool::Pool;
+use super::route::{Protocol, Route};
+use super::slab::NONE;
+use super::slot::{Entry, State};
+use super::waiters::Grant;
+
+/// Connect backoff: at most this after the first failure, doubling to the cap.
+const BACKOFF_BASE: u64 = 100_000_000;
+const BACKOFF_CAP: u64 = 5_000_000_000;
+/// A probe that takes longer than this no longer holds a second one back.
+const PROBE_STALLED: Duration = Duration::from_secs(1);
+/// So long the first in the queue waits for room in a full shared connection, before another one
+/// is opened.
+const SHARED_PATIENCE: Duration = Duration::from_millis(20);
+
+/// Whether a route may begin a dial.
+enum Permit {
+    Now,
+    /// At this instant, if nothing changes.
+    At(Instant),
+    /// Once something changes.
+    No,
+}
+
+impl<U, S: Clone> Pool<U, S> {
+    /// Serves a route's waiters as far as that goes: from shared connections, then by dials. The
+    /// first dial goes to the newcomer, if there is one, and is returned.
+    pub(super) fn pump(&mut self, now: Instant, r: u32, newcomer: Option<u32>) -> Option<u32> {
+        self.deliver_shares(now, r);
+        let mut newcomer = newcomer;
+        let mut begun = None;
+        while self.may_dial_or_arm(now, r) {
+            if self.routes.at(r).counts.total() >= self.settings.per_origin {
+                // What idles here fits nobody who waits here, or it would not idle.
+                let own = self.routes.at(r).idle.head;
+                if own == NONE {
+                    break;
+                }
+                self.evict(now, own);
+                continue;
+            }
+            if self.counts.total() >= self.settings.total || !self.ring.is_empty() {
+                if self.lru.is_empty() {
+                    self.join_ring(r);
+                    break;
+                }
+                self.evict(now, self.lru.head);
+                continue;
+            }
+            let dial = self.begin_dial(now, r);
+            match newcomer.take() {
+                Some(_) => begun = Some(dial),
+                None => self.give_dial(r, dial),
+            }
+        }
+        begun
+    }
+
+    /// Uses room under the total limit, route by route in turn.
+    pub(super) fn serve_ring(&mut self, now: Instant) {
+        while !self.ring.is_empty() && self.counts.total() < self.settings.total {
+            let r = self.ring.head;
+            self.leave_ring(r);
+            if self.may_dial_or_arm(now, r)
+                && self.routes.at(r).counts.total() < self.settings.per_origin
+            {
+                let dial = self.begin_dial(now, r);
+                self.give_dial(r, dial);
+            }
+            if self.may_dial_or_arm(now, r)
+                && self.routes.at(r).counts.total() < self.settings.per_origin
+            {
+                self.join_ring(r);
+            }
+        }
+    }
+
+    fn begin_dial(&mut self, now: Instant, r: u32) -> u32 {
+        let i = self.slots.take(|_| Entry::new());
+        let entry = self.slots.at(i);
+        entry.route = r;
+        entry.since = now;
+        entry.unused = true;
+        entry.is_shared = false;
+        self.routes.at(r).dialed_at = now;
+        self.shift(i, State::Connecting);
+        i
+    }
+
+    fn give_dial(&mut self, r: u32, dial: u32) {
+        // There are fewer dials than waiters, hence one has none to take.
+        let bearer = self.routes.at(r).bearers.head;
+        debug_assert_ne!(bearer, NONE);
+        self.grant_dial(r, bearer, dial);
+    }
+
+    /// Whether a route may dial; sets its timer where time alone will allow it.
+    fn may_dial_or_arm(&mut self, now: Instant, r: u32) -> bool {
+        match self.may_dial(now, r) {
+            Permit::Now => true,
+            Permit::At(at) => {
+                self.arm_route(r, at);
+                false
+            }
+            Permit::No => false,
+        }
+    }
+
+    fn may_dial(&mut self, now: Instant, r: u32) -> Permit {
+        let limit = self.settings.shared;
+        let head = self.oldest(r).map(|w| self.waiters.at(w).since);
+        let route = self.routes.at(r);
+        let Some(head) = head.filter(|_| route.waiting > route.connecting()) else {
+            return Permit::No;
+        };
+        if route.failures > 0 {
+            if route.connecting() > 0 {
+                return Permit::No;
+            }
+            if now < route.backoff_until {
+                return Permit::At(route.backoff_until);
+            }
+        }
+        if !route.probes {
+            return Permit::Now;
+        }
+        match route.protocol(now) {
+            Protocol::Exclusive => Permit::Now,
+            Protocol::Unknown => probe(now, route),
+            Protocol::Shared if route.shared.is_empty() => probe(now, route),
+            // All are full, or the waiters would have been served from them.
+            Protocol::Shared if self.shared_count(r) < limit => {
+                second(now, self.routes.at(r), head)
+            }
+            Protocol::Shared => Permit::No,
+        }
+    }
+
+    pub(super) fn join_ring(&mut self, r: u32) {
+        let route = self.routes.at(r);
+        if !route.in_ring {
+            route.in_ring = true;
+            self.ring
+                .push_back(&mut self.routes.entries, r, |route| &mut route.ring);
+        }
+    }
+
+    fn leave_ring(&mut self, r: u32) {
+        if std::mem::take(&mut self.routes.at(r).in_ring) {
+            self.ring
+                .remove(&mut self.routes.entries, r, |route| &mut route.ring);
+        }
+    }
+
+    pub(super) fn leave_ring_unless_wanted(&mut self, r: u32) {
+        let route = self.routes.at(r);
+        if route.waiting <= route.connecting() {
+            self.leave_ring(r);
+        }
+    }
+
+    pub(super) fn rotate_ring(&mut self) {
+        self.ring
+            .rotate(&mut self.routes.entries, |route| &mut route.ring);
+    }
+
+    /// A dial failed: who pays, and when the next one may begin.
+    pub(super) fn fail_dial(&mut self, now: Instant, i: u32, fault: Fault, rng: &mut dyn Rng) {
+        let entry = self.slots.at(i);
+        let (r, started) = (entry.route, entry.since);
+        self.free_slot(now, i);
+        let route = self.routes.at(r);
+        // A runtime that went away says nothing of the origin.
+        let is_origins = fault.kind != FaultKind::RuntimeGone;
+        if is_origins && route.handle_failed(now, started) {
+            let doublings = (route.failures - 1).min(16);
+            let most = (BACKOFF_BASE << doublings).min(BACKOFF_CAP);
+            route.backoff_until = now + Duration::from_nanos(uniform(rng, 0, most));
+        }
+        let refuse_all = is_fatal(fault.kind);
+        let refusal = Refusal::Dial(fault);
+        while let Some(w) = self.oldest(r) {
+            self.grant(now, w, Grant::Refused(refusal.clone()));
+            if !refuse_all {
+                break;
+            }
+        }
+        self.pump(now, r, None);
+        self.serve_ring(now);
+    }
+
+    /// When a connection made now is to retire: a tenth of its lifetime at most is taken off, so
+    /// that connections made together do not all go together.
+    pub(super) fn draw_retirement(&self, now: Instant, rng: &mut dyn Rng) -> Instant {
+        let lifetime = saturating_nanos(self.settings.max_lifetime);
+        if lifetime == u64::MAX {
+            return Instant::MAX;
+        }
+        now + Duration::from_nanos(lifetime - uniform(rng, 0, lifetime / 10))
+    }
+}
+
+/// While it is unknown what a connection will be, one dial finds out for all who wait.
+fn probe(now: Instant, route: &Route) -> Permit {
+    match route.connecting() {
+        0 => Permit::Now,
+        1 if now >= route.dialed_at + PROBE_STALLED => Permit::Now,
+        1 => Permit::At(route.dialed_at + PROBE_STALLED),
+        _ => Permit::No,
+    }
+}
+
+/// Whether another shared connection is due beside full ones.
+fn second(now: Instant, route: &Route, head: Instant) -> Permit {
+    let due = head + SHARED_PATIENCE;
+    match route.connecting() {
+        0 if now >= due => Permit::Now,
+        0 => Permit::At(due),
+        _ => Permit::No,
+    }
+}
+
+/// What no other dial of the same route can get past.
+fn is_fatal(kind: FaultKind) -> bool {
+    matches!(
+        kind,
+        FaultKind::Certificate
+            | FaultKind::Handshake
+            | FaultKind::NameNotFound
+            | FaultKind::InvalidAddress
+            | FaultKind::Forbidden
+            | FaultKind::TunnelRefused
+    )
+}

@@ -1,0 +1,199 @@
+//! What the pool knows of one route.
+
+use std::hash::{BuildHasher, Hasher};
+use std::sync::Arc;
+use std::time::Duration;
+
+use siphasher::sip::SipHasher13;
+
+use crate::budget::Budget;
+use crate::time::Instant;
+use crate::timer::TimerKey;
+
+use super::slab::{Links, List, Place};
+use super::slot::{Counts, State};
+
+/// How long what a route taught is believed.
+const LEARNED: Duration = Duration::from_secs(3_600);
+const EXCLUSIVE: Duration = Duration::from_secs(3_600);
+const SHARED: Duration = Duration::from_secs(24 * 3_600);
+/// A server that closes sooner than this is not outrun by closing earlier still.
+const LEAST_LEARNED: Duration = Duration::from_secs(1);
+
+/// What connections of a route turned out to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Protocol {
+    Unknown,
+    Exclusive,
+    Shared,
+}
+
+#[derive(Debug)]
+pub(super) struct Route {
+    pub(super) counts: Counts,
+    pub(super) waiting: u32,
+    /// Idle exclusive connections, newest last.
+    pub(super) idle: List,
+    /// Askers that take any connection.
+    pub(super) any: List,
+    /// Shared connections that take more, oldest first.
+    pub(super) shared: List,
+    /// Askers that take new connections only.
+    pub(super) fresh: List,
+    /// Askers that could bear a dial, and have none to take.
+    pub(super) bearers: List,
+    /// Among the routes that the total limit holds up.
+    pub(super) ring: Links,
+    pub(super) in_ring: bool,
+    /// Its connections may turn out shared.
+    pub(super) probes: bool,
+    protocol: Protocol,
+    protocol_until: Instant,
+    /// The last dial began.
+    pub(super) dialed_at: Instant,
+    /// Failures since the last success, those of one volley as one.
+    pub(super) failures: u32,
+    failed_at: Instant,
+    /// No dial before this.
+    pub(super) backoff_until: Instant,
+    /// The least age at which the server closed an idle connection.
+    learned: Option<(Duration, Instant)>,
+    pub(super) empty_since: Instant,
+    pub(super) armed: Instant,
+    pub(super) timer: TimerKey,
+    pub(super) key: Option<Arc<str>>,
+    pub(super) budget: Budget,
+}
+
+impl Route {
+    pub(super) fn new(timer: TimerKey, budget: Budget) -> Self {
+        Self {
+            counts: Counts::default(),
+            waiting: 0,
+            idle: List::new(),
+            any: List::new(),
+            shared: List::new(),
+            fresh: List::new(),
+            bearers: List::new(),
+            ring: Links::new(),
+            in_ring: false,
+            probes: false,
+            protocol: Protocol::Unknown,
+            protocol_until: Instant::MAX,
+            dialed_at: Instant::ORIGIN,
+            failures: 0,
+            failed_at: Instant::ORIGIN,
+            backoff_until: Instant::ORIGIN,
+            learned: None,
+            empty_since: Instant::ORIGIN,
+            armed: Instant::MAX,
+            timer,
+            key: None,
+            budget,
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.waiting == 0 && self.counts.total() == 0
+    }
+
+    pub(super) fn connecting(&self) -> u32 {
+        self.counts.of(State::Connecting)
+    }
+
+    pub(super) fn protocol(&self, now: Instant) -> Protocol {
+        if now < self.protocol_until {
+            self.protocol
+        } else {
+            Protocol::Unknown
+        }
+    }
+
+    pub(super) fn handle_protocol(&mut self, now: Instant, protocol: Protocol) {
+        self.protocol = protocol;
+        self.protocol_until = match protocol {
+            Protocol::Shared => now + SHARED,
+            Protocol::Exclusive | Protocol::Unknown => now + EXCLUSIVE,
+        };
+    }
+
+    pub(super) fn handle_connected(&mut self) {
+        self.failures = 0;
+        self.backoff_until = Instant::ORIGIN;
+    }
+
+    /// Counts a failed dial that had begun at `started`. One that began before the last failure
+    /// was seen tells nothing new: 64 dials that die together are one sign of trouble, not 64.
+    /// Returns whether it counts.
+    pub(super) fn handle_failed(&mut self, now: Instant, started: Instant) -> bool {
+        if self.failures > 0 && started < self.failed_at {
+            return false;
+        }
+        self.failures = self.failures.saturating_add(1);
+        self.failed_at = now;
+        true
+    }
+
+    /// The server closed a connection that had idled for `age`.
+    pub(super) fn learn(&mut self, now: Instant, age: Duration) {
+        let known = self.learned(now).unwrap_or(Duration::MAX);
+        if age <= known {
+            self.learned = Some((age.max(LEAST_LEARNED), now));
+        }
+    }
+
+    pub(super) fn has_learned(&self) -> bool {
+        self.learned.is_some()
+    }
+
+    pub(super) fn learned(&self, now: Instant) -> Option<Duration> {
+        self.learned
+            .filter(|(_, at)| now < *at + LEARNED)
+            .map(|(age, _)| age)
+    }
+}
+
+impl Place for Route {
+    fn next_free(&mut self) -> &mut u32 {
+        &mut self.ring.next
+    }
+}
+
+/// Hashes a route's key, and nothing else: the key is the only thing written, in one piece.
+#[derive(Clone, Copy)]
+pub(super) struct Seeded(SipHasher13);
+
+impl Seeded {
+    pub(super) fn new(seed: [u64; 2]) -> Self {
+        Self(SipHasher13::new_with_keys(seed[0], seed[1]))
+    }
+}
+
+impl BuildHasher for Seeded {
+    type Hasher = KeyHasher;
+
+    fn build_hasher(&self) -> KeyHasher {
+        KeyHasher {
+            sip: self.0,
+            hash: 0,
+        }
+    }
+}
+
+pub(super) struct KeyHasher {
+    sip: SipHasher13,
+    hash: u64,
+}
+
+impl Hasher for KeyHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.hash ^= self.sip.hash(bytes);
+    }
+
+    /// What ends a string among others: there are no others.
+    fn write_u8(&mut self, _: u8) {}
+
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+}

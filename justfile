@@ -1,0 +1,37 @@
+# Names for the project's commands. Each is a line that works without `just`, too.
+
+# Every test, doctests included; arguments are a filter.
+test *args:
+    .ci/test {{args}}
+
+# Format, clippy and docs with warnings denied; the purity lists bite.
+lint:
+    .ci/lint
+
+# The documentation; `just docs --open` shows it.
+docs *args:
+    .ci/docs {{args}}
+
+# All that CI runs.
+ci:
+    .ci/run
+
+# The story on real sockets, then in the simulator; arguments are URLs of real servers.
+tour *args:
+    cargo run --release --example tour -- {{args}}
+
+# Wall time beside hyper and reqwest.
+bench *args:
+    cargo bench -p fulmar-benches {{args}}
+
+# Allocations, instructions, system calls and idle memory, beside hyper and reqwest.
+counts *args:
+    cargo run --release -p fulmar-benches --bin counts -- {{args}}
+
+# Each fuzz target for 60 seconds, or those named. Nightly and cargo-fuzz.
+fuzz *targets:
+    .ci/fuzz {{targets}}
+
+# Licences, bans, advisories and sources of every dependency. Needs cargo-deny.
+deny:
+    cargo deny --all-features check

@@ -1,0 +1,202 @@
+//! The pool's limits, as calls meet them.
+
+use std::sync::{Arc, Mutex};
+
+use fulmar_sim::{Client, Kind, Limits, Phase, Sim};
+
+use super::support::{assert_quiet, builder, client, echo, join_all, ms, secs, text};
+
+fn limited(sim: &Sim, limits: Limits) -> Client {
+    builder(sim).limits(limits).build().unwrap()
+}
+
+/// Takes 10 ms for each answer.
+fn steady(sim: &Sim, addr: &str) {
+    sim.serve(addr, |mut conn| async move {
+        while let Some(request) = conn.request().await? {
+            conn.sleep(ms(10)).await;
+            conn.respond(200, request.path()).await?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn three_callers_of_one_connection_are_served_in_their_order() {
+    let mut sim = Sim::seeded(1);
+    steady(&sim, "api.test:80");
+    let client = limited(&sim, Limits::new().per_origin(1));
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let seen = order.clone();
+    let run = sim.run(async move {
+        let calls = ["a", "b", "c"].map(|name| {
+            let (client, order) = (client.clone(), seen.clone());
+            async move {
+                text(&client, &format!("http://api.test/{name}"))
+                    .await
+                    .unwrap();
+                order.lock().unwrap().push(name);
+            }
+        });
+        join_all(calls).await;
+        assert_quiet(client.gauges());
+    });
+    run.expect();
+    assert_eq!(*order.lock().unwrap(), ["a", "b", "c"]);
+    assert_eq!(run.stats().connections, 1);
+    // A dial, and three exchanges one after the other.
+    assert_eq!(run.elapsed(), ms(3 + 3 * 12));
+}
+
+#[test]
+fn a_full_queue_refuses_at_once() {
+    let mut sim = Sim::seeded(1);
+    steady(&sim, "api.test:80");
+    let client = limited(&sim, Limits::new().per_origin(1).waiters(2));
+    let run = sim.run(async move {
+        let calls = (0..5).map(|_| text(&client, "http://api.test/"));
+        let outcomes = join_all(calls).await;
+        assert_quiet(client.gauges());
+        outcomes
+    });
+    let refused: Vec<_> = run
+        .expect()
+        .iter()
+        .filter_map(|outcome| outcome.as_ref().err())
+        .collect();
+    assert_eq!(refused.len(), 3, "{refused:?}");
+    for error in refused {
+        assert_eq!(
+            (error.kind(), error.phase()),
+            (Kind::PoolFull, Some(Phase::Pool))
+        );
+        assert!(error.to_string().contains("pool"), "{error}");
+    }
+}
+
+#[test]
+fn the_total_makes_room_for_another_origin_by_closing_an_idle_connection() {
+    let mut sim = Sim::seeded(1);
+    echo(&sim, "x.test:80");
+    echo(&sim, "y.test:80");
+    let client = limited(&sim, Limits::new().total(2));
+    let run = sim.run(async move {
+        let both = ["http://x.test/1", "http://x.test/2"].map(|url| text(&client, url));
+        join_all(both).await;
+        assert_eq!(client.gauges().idle, 2);
+        assert_eq!(text(&client, "http://y.test/3").await.unwrap(), "/3");
+        assert_eq!((client.gauges().idle, client.gauges().total), (2, 2));
+    });
+    run.expect();
+    assert_eq!(run.stats().connections, 3);
+}
+
+#[test]
+fn the_total_is_never_exceeded_by_a_burst_to_many_origins() {
+    let mut sim = Sim::seeded(1);
+    for n in 0..10 {
+        steady(&sim, &format!("o{n}.test:80"));
+    }
+    let client = limited(&sim, Limits::new().total(3));
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let watcher = client.clone();
+        handle.clone().spawn(async move {
+            loop {
+                assert!(watcher.gauges().total <= 3, "{:?}", watcher.gauges());
+                handle.sleep(std::time::Duration::from_micros(250)).await;
+            }
+        });
+        let calls = (0..100).map(|n| {
+            let (client, url) = (client.clone(), format!("http://o{}.test/{n}", n % 10));
+            async move { text(&client, &url).await.unwrap() }
+        });
+        join_all(calls).await.len()
+    });
+    assert_eq!(*run.expect(), 100);
+}
+
+#[test]
+fn an_answer_with_a_short_keep_alive_is_not_reused_after_it() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        while conn.request().await?.is_some() {
+            conn.write_all(
+                "HTTP/1.1 200 OK\r\nKeep-Alive: timeout=5\r\nContent-Length: 2\r\n\r\nok",
+            )
+            .await?;
+        }
+        Ok(())
+    });
+    let client = client(&sim);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        text(&client, "http://api.test/").await.unwrap();
+        handle.sleep(ms(3500)).await;
+        assert!(
+            client
+                .get("http://api.test/")
+                .send()
+                .await
+                .unwrap()
+                .is_reused()
+        );
+        handle.sleep(ms(4500)).await;
+        assert_eq!(client.gauges().total, 0);
+        assert!(
+            !client
+                .get("http://api.test/")
+                .send()
+                .await
+                .unwrap()
+                .is_reused()
+        );
+    });
+    run.expect();
+}
+
+#[test]
+fn an_idle_connection_that_the_peer_closes_is_noticed_within_a_second() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        conn.request().await?;
+        conn.respond(200, "").await?;
+        conn.sleep(ms(2300)).await;
+        Ok(())
+    });
+    let client = client(&sim);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        text(&client, "http://api.test/").await.unwrap();
+        handle.sleep(secs(2)).await;
+        assert_eq!(client.gauges().idle, 1);
+        handle.sleep(ms(1400)).await;
+        assert_eq!(client.gauges().idle, 0);
+    });
+    run.expect();
+}
+
+#[test]
+fn unsolicited_bytes_on_an_idle_connection_close_it() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        conn.request().await?;
+        conn.respond(200, "").await?;
+        conn.sleep(ms(100)).await;
+        conn.write_all("HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison")
+            .await?;
+        while !conn.read(100).await?.is_empty() {}
+        Ok(())
+    });
+    let client = client(&sim);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        text(&client, "http://api.test/").await.unwrap();
+        handle.sleep(ms(200)).await;
+        let response = client.get("http://api.test/").send().await.unwrap();
+        assert!(!response.is_reused());
+        response.text().await.unwrap()
+    });
+    assert_eq!(run.expect(), "");
+    assert_eq!(run.stats().connections, 2);
+}

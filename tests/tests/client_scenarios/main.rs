@@ -1,0 +1,21 @@
+//! The whole client in the simulator, where time is exact and faults are on order.
+#![allow(clippy::unwrap_used, reason = "what a test cannot go on without")]
+
+mod support;
+
+mod bodies;
+mod cancellation;
+mod deadlines;
+mod dials;
+mod errors;
+mod expectations;
+mod hostile;
+mod limits;
+mod reentry;
+mod replays;
+mod retries;
+mod stale;
+mod storms;
+mod timeouts;
+mod tls;
+mod uploads;

@@ -1,0 +1,135 @@
+//! What of a body is sent again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+
+use bytes::Bytes;
+use fulmar_sim::{Body, Fault, Sim, StopReason};
+
+use super::retries::{Log, scripted, status, steady, with};
+use super::support::ms;
+
+fn counted_stream(
+    text: &'static str,
+    pulls: &Arc<AtomicUsize>,
+) -> impl futures_core::Stream<Item = Result<Bytes, std::io::Error>> + use<> {
+    let (pulls, mut left) = (pulls.clone(), Some(text));
+    super::uploads::Poller(move |_: &mut std::task::Context<'_>| {
+        Poll::Ready(left.take().map(|text| {
+            pulls.fetch_add(1, Ordering::Relaxed);
+            Ok(Bytes::from_static(text.as_bytes()))
+        }))
+    })
+}
+
+#[test]
+fn a_stream_that_nobody_pulled_from_is_still_whole_after_a_failed_dial() {
+    let mut sim = Sim::seeded(1);
+    let log = scripted(&sim, |_| Some(status(200)));
+    sim.between(..ms(50), Fault::refuse("api.test"));
+    let client = with(&sim, steady(4));
+    let pulls = Arc::new(AtomicUsize::new(0));
+    let body = Body::stream(counted_stream("payload", &pulls));
+    let run = sim.run(async move {
+        client
+            .put("http://api.test/x")
+            .body(body)
+            .send()
+            .await
+            .unwrap()
+            .attempts()
+    });
+    assert!(*run.expect() > 1);
+    assert_eq!(*log.lock().unwrap(), ["PUT /x payload"]);
+    assert_eq!(pulls.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_stream_that_was_pulled_from_is_never_sent_again() {
+    let mut sim = Sim::seeded(1);
+    let log = scripted(&sim, |_| Some(status(502)));
+    let client = with(&sim, steady(3));
+    let pulls = Arc::new(AtomicUsize::new(0));
+    let body = Body::stream(counted_stream("payload", &pulls));
+    let run = sim.run(async move {
+        client
+            .put("http://api.test/x")
+            .body(body)
+            .send()
+            .await
+            .unwrap()
+    });
+    assert_eq!(
+        run.expect().retry_stop_reason(),
+        Some(StopReason::BodyNotReplayable)
+    );
+    assert_eq!(*log.lock().unwrap(), ["PUT /x payload"]);
+}
+
+#[test]
+fn a_stream_refused_before_it_was_pulled_from_is_whole_in_the_next_attempt() {
+    let mut sim = Sim::seeded(1);
+    let log = Log::default();
+    let seen = log.clone();
+    sim.serve("api.test:80", move |mut conn| {
+        let log = seen.clone();
+        async move {
+            let Some(head) = conn.request_head().await? else { return Ok(()) };
+            if head.header("expect").is_some() {
+                log.lock().unwrap().push("expects".into());
+                return conn
+                    .write_all("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                    .await;
+            }
+            let mut body = Vec::new();
+            while !body.ends_with(b"0\r\n\r\n") && head.header("content-length").is_none_or(|n| n != "0") {
+                let read = conn.read(1024).await?;
+                if read.is_empty() {
+                    break;
+                }
+                body.extend_from_slice(&read);
+            }
+            log.lock().unwrap().push(String::from_utf8_lossy(&body).into_owned());
+            conn.respond(200, "ok").await
+        }
+    });
+    let client = with(&sim, steady(3));
+    let pulls = Arc::new(AtomicUsize::new(0));
+    let body = Body::stream(counted_stream("payload", &pulls));
+    let run = sim.run(async move {
+        let put = client
+            .put("http://api.test/x")
+            .header("Expect", "100-continue")
+            .body(body);
+        put.send().await.unwrap().status().as_u16()
+    });
+    assert_eq!(*run.expect(), 200);
+    assert_eq!(
+        *log.lock().unwrap(),
+        ["expects", "7\r\npayload\r\n0\r\n\r\n"]
+    );
+}
+
+#[test]
+fn a_factory_makes_the_body_anew_for_each_attempt() {
+    let mut sim = Sim::seeded(1);
+    let log = scripted(&sim, |n| Some(status(if n < 2 { 502 } else { 200 })));
+    let client = with(&sim, steady(3));
+    let pulls = Arc::new(AtomicUsize::new(0));
+    let counter = pulls.clone();
+    let body = Body::factory(move || counted_stream("payload", &counter), Some(7));
+    let run = sim.run(async move {
+        client
+            .put("http://api.test/x")
+            .body(body)
+            .send()
+            .await
+            .unwrap()
+            .status()
+            .as_u16()
+    });
+    assert_eq!(*run.expect(), 200);
+    assert_eq!(*log.lock().unwrap(), ["PUT /x payload"; 3]);
+    assert_eq!(pulls.load(Ordering::Relaxed), 3);
+}

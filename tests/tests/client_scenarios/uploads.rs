@@ -1,0 +1,346 @@
+//! Request bodies on their way out.
+
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use bytes::Bytes;
+use fulmar_sim::{Body, Client, Error, Fate, Kind, Phase, Retry, Sim, Timeouts};
+
+use super::support::{assert_quiet, builder, client, ms, secs, text};
+
+/// A stream that is a closure.
+pub(crate) struct Poller<F>(pub(crate) F);
+
+impl<F, T> futures_core::Stream for Poller<F>
+where
+    F: FnMut(&mut Context<'_>) -> Poll<Option<T>> + Unpin,
+{
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        (self.0)(cx)
+    }
+}
+
+/// So many chunks of a kilobyte, counted as they are taken.
+pub(crate) fn kilobytes(
+    count: usize,
+    taken: &Arc<AtomicUsize>,
+) -> impl futures_core::Stream<Item = io::Result<Bytes>> + Send + use<> {
+    let (taken, mut left) = (taken.clone(), count);
+    Poller(move |_: &mut Context<'_>| {
+        Poll::Ready(left.checked_sub(1).map(|rest| {
+            left = rest;
+            taken.fetch_add(1, Ordering::Relaxed);
+            Ok(Bytes::from(vec![b'u'; 1024]))
+        }))
+    })
+}
+
+/// Chunks, and a wait before each.
+fn slow_stream(
+    sim: &Sim,
+    chunks: &'static [&'static str],
+    pause: std::time::Duration,
+) -> impl futures_core::Stream<Item = io::Result<Bytes>> + Send + use<> {
+    let (handle, mut chunks) = (sim.handle(), chunks.iter());
+    let mut sleep = Box::pin(handle.sleep(pause));
+    Poller(move |cx: &mut Context<'_>| {
+        std::task::ready!(sleep.as_mut().poll(cx));
+        sleep = Box::pin(handle.sleep(pause));
+        Poll::Ready(
+            chunks
+                .next()
+                .map(|chunk| Ok(Bytes::from_static(chunk.as_bytes()))),
+        )
+    })
+}
+
+fn receives(sim: &Sim) -> Arc<Mutex<Vec<Bytes>>> {
+    let bodies = Arc::new(Mutex::new(Vec::new()));
+    let kept = bodies.clone();
+    sim.serve("api.test:80", move |mut conn| {
+        let bodies = bodies.clone();
+        async move {
+            while let Some(request) = conn.request().await? {
+                bodies.lock().unwrap().push(request.body().clone());
+                conn.respond(200, request.body().len().to_string()).await?;
+            }
+            Ok(())
+        }
+    });
+    kept
+}
+
+pub(crate) fn never(sim: &Sim, timeouts: Timeouts) -> Client {
+    builder(sim)
+        .timeouts(timeouts)
+        .retry(Retry::never())
+        .build()
+        .unwrap()
+}
+
+async fn put(client: &Client, body: impl Into<Body>) -> Result<String, Error> {
+    client
+        .put("http://api.test/")
+        .body(body)
+        .send()
+        .await?
+        .text()
+        .await
+}
+
+#[test]
+fn bodies_of_every_kind_arrive_whole_on_one_connection() {
+    let mut sim = Sim::seeded(1);
+    let bodies = receives(&sim);
+    let client = client(&sim);
+    let taken = Arc::new(AtomicUsize::new(0));
+    let sized = Body::sized_stream(kilobytes(300, &taken), 300 * 1024);
+    let chunked = Body::stream(kilobytes(70, &taken));
+    let run = sim.run(async move {
+        assert_eq!(put(&client, "text").await.unwrap(), "4");
+        assert_eq!(put(&client, vec![7; 200_000]).await.unwrap(), "200000");
+        assert_eq!(put(&client, sized).await.unwrap(), (300 * 1024).to_string());
+        assert_eq!(
+            put(&client, chunked).await.unwrap(),
+            (70 * 1024).to_string()
+        );
+        assert_eq!(put(&client, "").await.unwrap(), "0");
+        assert_eq!(put(&client, Body::empty()).await.unwrap(), "0");
+    });
+    run.expect();
+    assert_eq!(bodies.lock().unwrap().len(), 6);
+    assert_eq!(run.stats().connections, 1);
+}
+
+#[test]
+fn an_upload_takes_no_more_of_the_users_stream_than_the_peer_makes_room_for() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        conn.request_head().await?;
+        for _ in 0..100 {
+            conn.sleep(ms(100)).await;
+            conn.read(1024).await?;
+        }
+        Ok(())
+    });
+    let client = never(&sim, Timeouts::new());
+    let taken = Arc::new(AtomicUsize::new(0));
+    let body = Body::stream(kilobytes(1_000_000, &taken));
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let call = client.clone();
+        handle.spawn(async move {
+            let _ = put(&call, body).await;
+        });
+        handle.sleep(secs(5)).await;
+        taken.load(Ordering::Relaxed)
+    });
+    let taken = *run.expect();
+    // The window, what waits to be written, and what the server has read.
+    assert!((64..64 + 64 + 16 + 50 + 4).contains(&taken), "{taken} KiB");
+}
+
+#[test]
+fn a_slow_upload_of_the_users_own_is_no_write_timeout() {
+    let mut sim = Sim::seeded(1);
+    let bodies = receives(&sim);
+    let client = never(&sim, Timeouts::new().write(ms(100)).first_byte(ms(100)));
+    let body = Body::stream(slow_stream(&sim, &["a", "b", "c"], secs(5)));
+    let run = sim.run(async move { put(&client, body).await });
+    assert_eq!(run.expect().as_deref().unwrap(), "3");
+    assert_eq!(bodies.lock().unwrap()[0], "abc");
+}
+
+#[test]
+fn an_early_answer_ends_the_upload_and_is_delivered() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        conn.request_head().await?;
+        conn.read(10_000).await?;
+        conn.write_all("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig")
+            .await?;
+        while !conn.read(65_536).await?.is_empty() {}
+        Ok(())
+    });
+    let client = never(&sim, Timeouts::new());
+    let taken = Arc::new(AtomicUsize::new(0));
+    let body = Body::stream(kilobytes(1_000_000, &taken));
+    let run = sim.run(async move {
+        let response = client
+            .put("http://api.test/")
+            .body(body)
+            .send()
+            .await
+            .unwrap();
+        assert_eq!(response.status().as_u16(), 413);
+        assert_eq!(response.text().await.unwrap(), "big");
+        assert_eq!(
+            client.gauges().total,
+            0,
+            "a request that was not sent whole ends its connection"
+        );
+        taken.load(Ordering::Relaxed)
+    });
+    assert!(*run.expect() < 1000);
+}
+
+#[test]
+fn an_early_answer_whose_connection_is_reset_behind_it_is_delivered() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        conn.request_head().await?;
+        conn.write_all("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig")
+            .await
+    });
+    let client = never(&sim, Timeouts::new());
+    let run = sim.run(async move {
+        let response = client
+            .put("http://api.test/")
+            .body(vec![0; 1 << 20])
+            .send()
+            .await;
+        response.map(|response| response.status().as_u16())
+    });
+    // Whether the answer outruns the reset is the network's business: never a write failure that
+    // hides an answer that is there.
+    match run.expect() {
+        Ok(status) => assert_eq!(*status, 413),
+        Err(error) => assert_eq!(error.fate(), Fate::MaybeProcessed, "{error}"),
+    }
+}
+
+#[test]
+fn an_early_answer_whose_body_stalls_times_out() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        conn.request_head().await?;
+        conn.write_all("HTTP/1.1 413 Content Too Large\r\nContent-Length: 30\r\n\r\nbig")
+            .await?;
+        conn.sleep(secs(100)).await;
+        Ok(())
+    });
+    let client = never(&sim, Timeouts::new().between_bytes(ms(350)));
+    let body = Body::stream(slow_stream(&sim, &["a", "b", "c"], secs(40)));
+    let run = sim.run(async move { put(&client, body).await.unwrap_err() });
+    let error = run.expect();
+    assert_eq!(
+        (error.kind(), error.phase()),
+        (Kind::Timeout, Some(Phase::Body)),
+        "{error}"
+    );
+    assert_eq!(run.elapsed(), ms(5 + 350));
+}
+
+#[test]
+fn a_stream_that_yields_too_little_or_too_much_fails_and_closes_its_connection() {
+    for declared in [1024 * 3 + 1, 1024 * 3 - 1] {
+        let mut sim = Sim::seeded(1);
+        receives(&sim);
+        let client = client(&sim);
+        let taken = Arc::new(AtomicUsize::new(0));
+        let body = Body::sized_stream(kilobytes(3, &taken), declared);
+        let run = sim.run(async move {
+            let error = put(&client, body).await.unwrap_err();
+            assert_eq!(client.gauges().total, 0);
+            assert_eq!(put(&client, "next").await.unwrap(), "4");
+            error
+        });
+        let error = run.expect();
+        assert_eq!(error.kind(), Kind::Request, "{error}");
+        let text = error.to_string();
+        assert!(text.contains("body"), "{text}");
+    }
+}
+
+#[test]
+fn a_stream_that_fails_fails_the_call_with_its_own_error() {
+    let mut sim = Sim::seeded(1);
+    receives(&sim);
+    let client = client(&sim);
+    let mut turn = 0;
+    let body = Body::stream(Poller(move |_: &mut Context<'_>| {
+        turn += 1;
+        Poll::Ready(Some(match turn {
+            1 => Ok(Bytes::from_static(b"begun")),
+            _ => Err(io::Error::other("the disk is on fire")),
+        }))
+    }));
+    let run = sim.run(async move {
+        let error = put(&client, body).await.unwrap_err();
+        assert_eq!(client.gauges().total, 0);
+        assert_quiet(client.gauges());
+        assert_eq!(put(&client, "next").await.unwrap(), "4");
+        error
+    });
+    let error = run.expect();
+    assert_eq!(
+        (error.kind(), error.phase()),
+        (Kind::Request, Some(Phase::Write))
+    );
+    assert!(error.to_string().contains("the disk is on fire"), "{error}");
+    let source = std::error::Error::source(error).unwrap();
+    assert!(source.downcast_ref::<io::Error>().is_some());
+}
+
+#[test]
+fn a_stream_with_empty_chunks_is_not_ended_by_them() {
+    let mut sim = Sim::seeded(1);
+    let bodies = receives(&sim);
+    let client = client(&sim);
+    let mut chunks = ["", "a", "", "", "b", ""].iter();
+    let body = Body::stream(Poller(move |_: &mut Context<'_>| {
+        Poll::Ready(
+            chunks
+                .next()
+                .map(|chunk| io::Result::Ok(Bytes::from_static(chunk.as_bytes()))),
+        )
+    }));
+    let run = sim.run(async move { put(&client, body).await });
+    assert_eq!(run.expect().as_deref().unwrap(), "2");
+    assert_eq!(bodies.lock().unwrap()[0], "ab");
+}
+
+#[test]
+fn an_endless_stream_of_empty_chunks_does_not_starve_others() {
+    let mut sim = Sim::seeded(1);
+    receives(&sim);
+    let client = never(&sim, Timeouts::new().total(secs(1)));
+    let polls = Arc::new(AtomicUsize::new(0));
+    let counter = polls.clone();
+    let body = Body::stream(Poller(move |_: &mut Context<'_>| {
+        // A stream without end would hang the test instead of failing it.
+        let ends = counter.fetch_add(1, Ordering::Relaxed) > 100_000;
+        Poll::Ready((!ends).then(|| io::Result::Ok(Bytes::new())))
+    }));
+    let run = sim.run(async move { put(&client, body).await.map(|_| ()) });
+    run.expect().as_ref().unwrap();
+    // One hundred thousand in one poll of the call: others would not have had a turn.
+    assert!(run.stats().polls > 500, "{} polls", run.stats().polls);
+}
+
+#[test]
+fn a_response_is_the_body_of_another_request() {
+    let mut sim = Sim::seeded(1);
+    let bodies = receives(&sim);
+    sim.serve("from.test:80", |mut conn| async move {
+        while conn.request().await?.is_some() {
+            conn.respond(200, vec![b'z'; 300_000]).await?;
+        }
+        Ok(())
+    });
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let from = client.get("http://from.test/").send().await.unwrap();
+        assert_eq!(put(&client, from).await.unwrap(), "300000");
+        assert_quiet(client.gauges());
+        text(&client, "http://from.test/").await.unwrap().len()
+    });
+    assert_eq!(*run.expect(), 300_000);
+    assert_eq!(bodies.lock().unwrap()[0].len(), 300_000);
+}

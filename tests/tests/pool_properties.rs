@@ -1,0 +1,19 @@
+//! Random scripts on the pool.
+
+use fulmar_tests::properties::pool::{pool_ops, pool_shared_ops};
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(250) })]
+
+    /// Some 400 operations each, 100,000 in all.
+    #[test]
+    fn the_pool_agrees_with_a_model_that_searches_vectors(data in prop::collection::vec(any::<u8>(), 0..2400)) {
+        pool_ops(&data);
+    }
+
+    #[test]
+    fn shared_connections_are_given_out_within_their_capacity(data in prop::collection::vec(any::<u8>(), 0..1200)) {
+        pool_shared_ops(&data);
+    }
+}

@@ -1,0 +1,840 @@
+//! The pool, scene by scene.
+#![allow(
+    clippy::many_single_char_names,
+    reason = "scenes are told with few letters"
+)]
+
+use std::time::Duration;
+
+use chacha20::ChaCha8Rng;
+use chacha20::rand_core::SeedableRng;
+use fulmar_core::fault::{Fault, FaultKind, Phase};
+use fulmar_core::pool::{
+    Ask, Config, Connection, Discard, Lease, Limits, Pool, Refusal, Slot, Ticket,
+};
+use fulmar_core::time::Instant;
+
+const A: &str = "http://a.test";
+const B: &str = "http://b.test";
+const C: &str = "http://c.test";
+
+type Conn = &'static str;
+
+/// A pool with a clock, and what the caller of one has to do after every call.
+struct Scene {
+    pool: Pool<Conn, u32>,
+    now: Instant,
+    rng: ChaCha8Rng,
+}
+
+impl Scene {
+    fn new(limits: Limits) -> Self {
+        Self::with(Config {
+            limits,
+            ..Config::new()
+        })
+    }
+
+    fn with(config: Config) -> Self {
+        config.validate().expect("valid");
+        let now = Instant::from_nanos(1_000_000_000_000);
+        let rng = ChaCha8Rng::from_seed([7; 32]);
+        Self {
+            pool: Pool::new(config, [1, 2], now),
+            now,
+            rng,
+        }
+    }
+
+    fn pass(&mut self, seconds: f64) {
+        self.now = self.now + Duration::from_secs_f64(seconds);
+    }
+
+    fn ask(&mut self, route: &str, ask: Ask) -> Lease<Conn, u32> {
+        self.pool.checkout(self.now, route, ask).expect("valid")
+    }
+
+    fn checkout(&mut self, route: &str) -> Lease<Conn, u32> {
+        self.ask(route, Ask::default())
+    }
+
+    fn dial(&mut self, route: &str) -> (Ticket, Slot) {
+        match self.checkout(route) {
+            Lease::Dial(ticket, slot) => (ticket, slot),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn wait(&mut self, route: &str) -> Ticket {
+        match self.checkout(route) {
+            Lease::Wait(ticket) => ticket,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn connect(&mut self, slot: Slot, conn: Conn) {
+        let conn = Connection::Exclusive(conn);
+        self.pool
+            .handle_connected(self.now, slot, conn, &mut self.rng);
+    }
+
+    fn share(&mut self, slot: Slot, conn: u32, capacity: u32) {
+        let conn = Connection::Shared(conn, capacity);
+        self.pool
+            .handle_connected(self.now, slot, conn, &mut self.rng);
+    }
+
+    fn fail(&mut self, slot: Slot, kind: FaultKind) {
+        let fault = Fault::new(kind, Phase::Connect);
+        self.pool
+            .handle_dial_failed(self.now, slot, fault, &mut self.rng);
+    }
+
+    fn poll(&mut self, ticket: Ticket) -> Option<Result<Lease<Conn, u32>, Refusal>> {
+        self.pool.poll_lease(self.now, ticket)
+    }
+
+    /// What the ticket has got: the connection.
+    fn taken(&mut self, ticket: Ticket) -> (Slot, Conn) {
+        match self.poll(ticket) {
+            Some(Ok(Lease::Idle(slot, conn, _))) => (slot, conn),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn granted_dial(&mut self, ticket: Ticket) -> Slot {
+        match self.poll(ticket) {
+            Some(Ok(Lease::Dial(_, slot))) => slot,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn idle(&mut self, route: &str) -> (Slot, Conn) {
+        match self.checkout(route) {
+            Lease::Idle(slot, conn, _) => (slot, conn),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn busy(&mut self, route: &str, conn: Conn) -> Slot {
+        let (ticket, slot) = self.dial(route);
+        self.connect(slot, conn);
+        self.taken(ticket).0
+    }
+
+    fn park(&mut self, slot: Slot, conn: Conn) {
+        self.pool.park(self.now, slot, conn, None);
+    }
+
+    fn evicted(&mut self) -> Vec<Conn> {
+        std::iter::from_fn(|| self.pool.poll_evicted()).collect()
+    }
+
+    fn timeout(&mut self) -> bool {
+        let Some(at) = self.pool.poll_timeout() else {
+            return false;
+        };
+        self.now = self.now.max(at);
+        self.pool.handle_timeout(self.now);
+        true
+    }
+}
+
+#[test]
+fn a_freed_connection_goes_down_the_queue_and_no_newcomer_overtakes() {
+    let mut s = Scene::new(Limits::new().total(1));
+    let a = s.busy(A, "x");
+    let (b, c) = (s.wait(A), s.wait(A));
+    s.park(a, "x");
+    let d = s.wait(A);
+    for ticket in [b, c, d] {
+        let (slot, conn) = s.taken(ticket);
+        assert_eq!(conn, "x");
+        s.park(slot, conn);
+    }
+    assert_eq!(s.pool.gauges().idle, 1);
+}
+
+#[test]
+fn a_grant_that_is_cancelled_in_the_tick_of_the_release_goes_to_the_next() {
+    let mut s = Scene::new(Limits::new().total(1));
+    let a = s.busy(A, "x");
+    let (b, c) = (s.wait(A), s.wait(A));
+    s.park(a, "x");
+    s.pool.cancel(s.now, b);
+    assert_eq!(s.poll(b), Some(Err(Refusal::Closed)));
+    assert_eq!(s.taken(c).1, "x");
+    assert_eq!(s.pool.gauges().total, 1);
+}
+
+#[test]
+fn ten_thousand_cancelled_dials_leave_nothing_behind() {
+    let mut s = Scene::new(Limits::new().total(4).per_origin(2));
+    for n in 0..10_000 {
+        match s.checkout(A) {
+            Lease::Dial(ticket, slot) => {
+                s.pool.cancel(s.now, ticket);
+                match n % 3 {
+                    0 => s.connect(slot, "late"),
+                    1 => s.fail(slot, FaultKind::Refused),
+                    _ => s.pool.discard(s.now, slot, Discard::Spent),
+                }
+            }
+            Lease::Wait(ticket) => s.pool.cancel(s.now, ticket),
+            Lease::Idle(slot, ..) => s.pool.discard(s.now, slot, Discard::Spent),
+            Lease::Share(..) => unreachable!(),
+        }
+        assert!(s.pool.gauges().total <= 4 && s.pool.gauges().connecting <= 1);
+        s.pass(0.01);
+    }
+    s.pass(10.0);
+    assert!(matches!(s.checkout(A), Lease::Dial(..) | Lease::Idle(..)));
+}
+
+fn cold() -> Ask {
+    Ask {
+        probe: true,
+        ..Ask::default()
+    }
+}
+
+#[test]
+fn a_thousand_cold_requests_open_one_shared_connection_and_fill_it() {
+    let mut s = Scene::new(Limits::new().total(100).shared_per_origin(1));
+    let Lease::Dial(first, slot) = s.ask(A, cold()) else {
+        panic!()
+    };
+    let mut tickets = vec![first];
+    for _ in 1..1_000 {
+        let Lease::Wait(ticket) = s.ask(A, cold()) else {
+            panic!("a second dial")
+        };
+        tickets.push(ticket);
+    }
+    s.share(slot, 9, 100);
+    let mut parts = Vec::new();
+    for &ticket in &tickets {
+        match s.poll(ticket) {
+            Some(Ok(Lease::Share(slot, 9))) => parts.push(slot),
+            None => {}
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!((parts.len(), s.pool.gauges().waiting), (100, 900));
+    // Every part that comes back goes to the next in the queue.
+    s.pool.release(s.now, parts[0]);
+    assert!(matches!(s.poll(tickets[100]), Some(Ok(Lease::Share(_, 9)))));
+    assert_eq!((s.pool.gauges().waiting, s.pool.gauges().total), (899, 1));
+}
+
+#[test]
+fn a_second_shared_connection_opens_once_the_first_is_full_for_a_while() {
+    let mut s = Scene::new(Limits::new());
+    let Lease::Dial(first, slot) = s.ask(A, cold()) else {
+        panic!()
+    };
+    let Lease::Wait(second) = s.ask(A, cold()) else {
+        panic!()
+    };
+    s.share(slot, 1, 1);
+    assert!(matches!(s.poll(first), Some(Ok(Lease::Share(..)))));
+    assert_eq!(s.poll(second), None);
+    let full_at = s.now;
+    assert!(s.timeout());
+    assert_eq!(s.now - full_at, Duration::from_millis(20));
+    let slot = s.granted_dial(second);
+    s.share(slot, 2, 1);
+    assert!(matches!(s.poll(second), Some(Ok(Lease::Share(_, 2)))));
+    // Two is the limit.
+    let Lease::Wait(third) = s.ask(A, cold()) else {
+        panic!()
+    };
+    s.pass(1.0);
+    s.pool.handle_timeout(s.now);
+    assert_eq!(s.poll(third), None);
+}
+
+#[test]
+fn a_probe_that_stalls_is_joined_by_one_more_and_no_third() {
+    let mut s = Scene::new(Limits::new());
+    let Lease::Dial(..) = s.ask(A, cold()) else {
+        panic!()
+    };
+    let waiting: Vec<_> = (0..9).map(|_| s.ask(A, cold())).collect();
+    let begun = s.now;
+    assert!(s.timeout());
+    assert_eq!(s.now - begun, Duration::from_secs(1));
+    assert_eq!(s.pool.gauges().connecting, 2);
+    s.pass(5.0);
+    s.pool.handle_timeout(s.now);
+    assert_eq!((s.pool.gauges().connecting, waiting.len()), (2, 9));
+}
+
+#[test]
+fn a_probe_that_finds_an_exclusive_connection_lets_all_dial_and_is_remembered() {
+    let mut s = Scene::new(Limits::new().total(512).per_origin(64));
+    let Lease::Dial(first, slot) = s.ask(A, cold()) else {
+        panic!()
+    };
+    let rest: Vec<_> = (1..200).map(|_| s.ask(A, cold())).collect();
+    assert_eq!(s.pool.gauges().connecting, 1);
+    s.connect(slot, "h1");
+    assert_eq!(s.taken(first).1, "h1");
+    assert_eq!((s.pool.gauges().connecting, s.pool.gauges().busy), (63, 1));
+    for lease in rest {
+        let Lease::Wait(ticket) = lease else { panic!() };
+        if let Some(Ok(Lease::Dial(ticket, slot))) = s.poll(ticket) {
+            s.pool.cancel(s.now, ticket);
+            s.pool.discard(s.now, slot, Discard::Spent);
+        } else {
+            s.pool.cancel(s.now, ticket);
+        }
+    }
+    s.pass(30.0);
+    let burst: Vec<_> = (0..80).map(|_| s.ask(A, cold())).collect();
+    let dials = burst
+        .iter()
+        .filter(|lease| matches!(lease, Lease::Dial(..)))
+        .count();
+    assert_eq!(dials, 63, "the first connection is still out");
+}
+
+#[test]
+fn an_idle_connection_of_another_route_makes_room() {
+    let mut s = Scene::new(Limits::new().total(2));
+    let (x, y) = (s.busy(A, "older"), s.busy(A, "newer"));
+    s.park(x, "older");
+    s.pass(0.1);
+    s.park(y, "newer");
+    let (ticket, slot) = s.dial(B);
+    assert_eq!(s.evicted(), ["older"]);
+    s.connect(slot, "b");
+    assert_eq!(s.taken(ticket).1, "b");
+    assert_eq!(s.pool.gauges().total, 2);
+}
+
+#[test]
+fn a_connection_that_spoke_while_idle_is_removed_and_its_age_learned() {
+    let mut s = Scene::new(Limits::new());
+    let slot = s.busy(A, "late 408");
+    s.park(slot, "late 408");
+    s.pass(10.0);
+    assert!(!s.pool.look(s.now, 100, |_| false));
+    assert_eq!((s.evicted(), s.pool.gauges().total), (vec!["late 408"], 0));
+
+    let slot = s.busy(A, "next");
+    s.park(slot, "next");
+    let parked = s.now;
+    while s.pool.gauges().idle > 0 {
+        assert!(s.timeout());
+    }
+    assert_eq!(
+        s.now - parked,
+        Duration::from_secs(9),
+        "nine tenths of what was seen"
+    );
+}
+
+#[test]
+fn a_connection_found_closed_when_taken_teaches_as_well() {
+    let mut s = Scene::new(Limits::new());
+    let slot = s.busy(A, "x");
+    s.park(slot, "x");
+    s.pass(20.0);
+    let (slot, _) = s.idle(A);
+    s.pool.discard(s.now, slot, Discard::Stale);
+    let slot = s.busy(A, "y");
+    s.park(slot, "y");
+    s.pass(17.9);
+    let (slot, _) = s.idle(A);
+    s.park(slot, "y");
+    s.pass(18.0);
+    assert!(matches!(s.checkout(A), Lease::Dial(..)));
+    assert_eq!(s.evicted(), ["y"]);
+    // An hour later it is forgotten, if the route is not.
+    let (_, slot) = match s.checkout(A) {
+        Lease::Wait(ticket) => (ticket, None::<Slot>),
+        Lease::Dial(ticket, slot) => (ticket, Some(slot)),
+        other => panic!("{other:?}"),
+    };
+    assert!(slot.is_some());
+}
+
+#[test]
+fn the_servers_hint_shortens_idling_with_slack() {
+    for (hint, expected) in [(5, 4.0), (1, 0.5), (90, 55.0)] {
+        let mut s = Scene::new(Limits::new());
+        let slot = s.busy(A, "x");
+        s.pool
+            .park(s.now, slot, "x", Some(Duration::from_secs(hint)));
+        let parked = s.now;
+        while s.pool.gauges().idle > 0 {
+            assert!(s.timeout());
+        }
+        assert_eq!(s.now - parked, Duration::from_secs_f64(expected), "{hint}");
+    }
+}
+
+#[test]
+fn what_cannot_be_sent_twice_takes_only_fresh_idle_connections() {
+    let once = Ask {
+        repeatable: false,
+        ..Ask::default()
+    };
+    let mut s = Scene::new(Limits::new());
+    let slot = s.busy(A, "x");
+    s.park(slot, "x");
+    s.pass(4.0);
+    let Lease::Idle(slot, conn, age) = s.ask(A, once) else {
+        panic!()
+    };
+    assert_eq!(age, Duration::from_secs(4));
+    s.park(slot, conn);
+    s.pass(4.1);
+    let Lease::Dial(ticket, _) = s.ask(A, once) else {
+        panic!()
+    };
+    // Others still take the old one, and a freed connection serves who waits.
+    let (slot, conn) = s.idle(A);
+    s.park(slot, conn);
+    assert_eq!(s.taken(ticket).1, "x");
+
+    let mut s = Scene::new(Limits::new());
+    let slot = s.busy(A, "x");
+    s.pool.park(s.now, slot, "x", Some(Duration::from_secs(41)));
+    s.pass(20.0);
+    assert!(
+        matches!(s.ask(A, once), Lease::Idle(..)),
+        "half of what the server allows"
+    );
+}
+
+#[test]
+fn who_wants_a_new_connection_gets_none_that_has_served() {
+    let fresh = Ask {
+        fresh: true,
+        ..Ask::default()
+    };
+    let mut s = Scene::new(Limits::new().total(2).per_origin(2));
+    let x = s.busy(A, "x");
+    let y = s.busy(A, "y");
+    let Lease::Wait(wants_new) = s.ask(A, fresh) else {
+        panic!()
+    };
+    let any = s.wait(A);
+    s.park(x, "x");
+    assert_eq!(s.poll(wants_new), None, "passed by");
+    let (x, _) = s.taken(any);
+    // With nobody else to take it, the old one makes room for a new one.
+    s.park(y, "y");
+    assert_eq!(s.evicted(), ["y"]);
+    let slot = s.granted_dial(wants_new);
+    s.connect(slot, "z");
+    assert_eq!(s.taken(wants_new).1, "z");
+    s.park(x, "x");
+    assert_eq!(s.pool.gauges().idle, 1);
+}
+
+#[test]
+fn a_failed_dial_is_charged_to_the_oldest_waiter_only() {
+    let mut s = Scene::new(Limits::new().per_origin(1));
+    let (first, slot) = s.dial(A);
+    let (second, third) = (s.wait(A), s.wait(A));
+    s.fail(slot, FaultKind::Refused);
+    assert!(matches!(s.poll(first), Some(Err(Refusal::Dial(_)))));
+    assert_eq!((s.poll(second), s.poll(third)), (None, None));
+    // One probe, after a wait of at most 100 ms.
+    let failed = s.now;
+    assert!(s.timeout());
+    assert!(s.now - failed <= Duration::from_millis(100));
+    let slot = s.granted_dial(second);
+    assert_eq!(s.pool.gauges().connecting, 1);
+    s.connect(slot, "x");
+    assert_eq!(s.taken(second).1, "x");
+}
+
+#[test]
+fn a_fault_that_no_dial_can_get_past_fails_all_waiters() {
+    for kind in [
+        FaultKind::Certificate,
+        FaultKind::Handshake,
+        FaultKind::NameNotFound,
+        FaultKind::InvalidAddress,
+        FaultKind::Forbidden,
+        FaultKind::TunnelRefused,
+    ] {
+        let mut s = Scene::new(Limits::new().per_origin(1));
+        let (first, slot) = s.dial(A);
+        let second = s.wait(A);
+        s.fail(slot, kind);
+        assert!(matches!(s.poll(first), Some(Err(Refusal::Dial(fault))) if fault.kind == kind));
+        assert!(matches!(s.poll(second), Some(Err(Refusal::Dial(_)))));
+    }
+}
+
+#[test]
+fn a_dial_whose_runtime_went_away_holds_no_other_dial_back() {
+    let mut s = Scene::new(Limits::new());
+    let (first, slot) = s.dial(A);
+    s.fail(slot, FaultKind::RuntimeGone);
+    assert!(matches!(s.poll(first), Some(Err(Refusal::Dial(_)))));
+    let (_, slot) = s.dial(A);
+    s.fail(slot, FaultKind::Refused);
+    assert!(matches!(s.checkout(A), Lease::Wait(_)));
+}
+
+#[test]
+fn connect_backoff_grows_with_volleys_not_with_dials_and_stays_below_five_seconds() {
+    let mut s = Scene::new(Limits::new().per_origin(8));
+    let volley: Vec<_> = (0..8).map(|_| s.dial(A)).collect();
+    let others: Vec<_> = (0..12).map(|_| s.wait(A)).collect();
+    s.pass(0.01);
+    for (_, slot) in volley {
+        s.fail(slot, FaultKind::Refused);
+    }
+    let failed = s.now;
+    assert!(
+        s.timeout() && s.now - failed <= Duration::from_millis(100),
+        "one volley is one sign"
+    );
+    let mut most = 0.1_f64;
+    for ticket in others {
+        if let Some(Ok(Lease::Dial(_, slot))) = s.poll(ticket) {
+            assert_eq!(s.pool.gauges().connecting, 1);
+            s.fail(slot, FaultKind::Refused);
+            let failed = s.now;
+            most = (most * 2.0).min(5.0);
+            while s.pool.gauges().waiting > 0 && s.pool.gauges().connecting == 0 && s.timeout() {}
+            assert!((s.now - failed).as_secs_f64() <= most + 1e-6);
+        }
+    }
+}
+
+#[test]
+fn whichever_comes_first_serves_the_oldest_a_freed_or_a_new_connection() {
+    let mut s = Scene::new(Limits::new());
+    let busy = s.busy(A, "old");
+    let (first, first_dial) = s.dial(A);
+    let (second, _) = s.dial(A);
+    s.park(busy, "old");
+    assert_eq!(s.taken(first).1, "old");
+    s.connect(first_dial, "new");
+    assert_eq!(s.taken(second).1, "new", "a dial is nobody's own");
+}
+
+#[test]
+fn a_dial_that_nobody_waits_for_any_more_is_kept_where_there_is_room() {
+    let mut s = Scene::new(Limits::new().idle_per_origin(1));
+    let ((a, x), (b, y)) = (s.dial(A), s.dial(A));
+    s.pool.cancel(s.now, a);
+    s.pool.cancel(s.now, b);
+    s.connect(x, "kept");
+    s.connect(y, "surplus");
+    assert_eq!(s.evicted(), ["surplus"]);
+    assert_eq!(s.idle(A).1, "kept");
+}
+
+#[test]
+fn a_dial_granted_and_not_begun_passes_to_the_next_or_frees_its_room() {
+    let mut s = Scene::new(Limits::new().total(1));
+    let busy = s.busy(A, "x");
+    let (b, c) = (s.wait(B), s.wait(B));
+    s.pool.discard(s.now, busy, Discard::Spent);
+    assert_eq!(s.pool.gauges().connecting, 1);
+    s.pool.cancel(s.now, b);
+    assert_eq!(s.pool.gauges().connecting, 1);
+    s.pool.cancel(s.now, c);
+    assert_eq!(s.pool.gauges().total, 0);
+}
+
+#[test]
+fn routes_held_up_by_the_total_limit_take_turns() {
+    let mut s = Scene::new(Limits::new().total(2));
+    let mut out = vec![(A, s.busy(A, "c")), (A, s.busy(A, "c"))];
+    let mut queues: Vec<(&str, Vec<Ticket>)> = [A, B, C]
+        .iter()
+        .map(|&route| (route, (0..2).map(|_| s.wait(route)).collect()))
+        .collect();
+    let mut served = Vec::new();
+    for _ in 0..300 {
+        // The connection that has been out longest comes back.
+        let (_, slot) = out.remove(0);
+        s.park(slot, "c");
+        for (route, tickets) in &mut queues {
+            let mut ticket = 0;
+            while ticket < tickets.len() {
+                match s.pool.poll_lease(s.now, tickets[ticket]) {
+                    Some(Ok(Lease::Dial(_, slot))) => {
+                        let conn = Connection::Exclusive("c");
+                        s.pool.handle_connected(s.now, slot, conn, &mut s.rng);
+                    }
+                    Some(Ok(Lease::Idle(slot, ..))) => {
+                        out.push((route, slot));
+                        served.push(*route);
+                        let Ok(Lease::Wait(next)) = s.pool.checkout(s.now, route, Ask::default())
+                        else {
+                            panic!("there is always somebody waiting")
+                        };
+                        tickets.remove(ticket);
+                        tickets.push(next);
+                    }
+                    Some(other) => panic!("{other:?}"),
+                    None => ticket += 1,
+                }
+            }
+        }
+        s.pass(0.001);
+    }
+    assert!(served.len() >= 290, "{}", served.len());
+    for window in served.windows(30) {
+        for route in [A, B, C] {
+            let got = window.iter().filter(|served| **served == route).count();
+            assert!(got >= 30 / 3 - 1, "{route} got {got} of 30");
+        }
+    }
+}
+
+#[test]
+fn a_route_that_is_not_alone_keeps_its_share_without_churn() {
+    // Four connections, two routes: two each, and from then on no connection is closed.
+    let mut s = Scene::new(Limits::new().total(4));
+    let mut out: Vec<_> = (0..4).map(|_| (A, s.busy(A, "c"))).collect();
+    let mut tickets: Vec<_> = (0..3)
+        .flat_map(|_| [(A, s.wait(A)), (B, s.wait(B))])
+        .collect();
+    let mut closed = 0;
+    for _ in 0..200 {
+        let (_, slot) = out.remove(0);
+        s.park(slot, "c");
+        closed += s.evicted().len();
+        let mut place = 0;
+        while place < tickets.len() {
+            let (route, ticket) = tickets[place];
+            match s.poll(ticket) {
+                Some(Ok(Lease::Dial(_, slot))) => s.connect(slot, "c"),
+                Some(Ok(Lease::Idle(slot, ..))) => {
+                    out.push((route, slot));
+                    tickets.remove(place);
+                    tickets.push((route, s.wait(route)));
+                }
+                Some(other) => panic!("{other:?}"),
+                None => place += 1,
+            }
+        }
+    }
+    assert_eq!(closed, 2);
+    assert_eq!(out.iter().filter(|(route, _)| *route == A).count(), 2);
+}
+
+#[test]
+fn a_connection_past_its_lifetime_is_closed_when_it_comes_back() {
+    let mut s = Scene::new(Limits::new());
+    let slot = s.busy(A, "x");
+    s.pass(600.1);
+    s.park(slot, "x");
+    assert_eq!((s.evicted(), s.pool.gauges().total), (vec!["x"], 0));
+}
+
+#[test]
+fn limits_on_idle_connections_close_the_oldest() {
+    let mut s = Scene::new(Limits::new().idle(3).idle_per_origin(2));
+    let slots: Vec<_> = [(A, "1"), (A, "2"), (A, "3"), (B, "4"), (B, "5")]
+        .map(|(r, c)| (s.busy(r, c), c))
+        .into();
+    for (slot, conn) in slots {
+        s.park(slot, conn);
+    }
+    assert_eq!(s.evicted(), ["1", "2"]);
+    let mut none = Scene::new(Limits::new().idle(0));
+    let slot = none.busy(A, "x");
+    none.park(slot, "x");
+    assert_eq!((none.evicted(), none.pool.gauges().total), (vec!["x"], 0));
+}
+
+#[test]
+fn siblings_idle_as_long_as_a_stale_one_are_evicted() {
+    let mut s = Scene::new(Limits::new());
+    let slots = ["1", "2", "3"].map(|conn| (s.busy(A, conn), conn));
+    for (slot, conn) in slots {
+        s.park(slot, conn);
+        s.pass(1.0);
+    }
+    s.pool.evict_idle(s.now, A, Duration::from_secs(2));
+    assert_eq!(s.evicted(), ["1", "2"]);
+    assert_eq!(s.idle(A).1, "3");
+}
+
+#[test]
+fn the_queue_has_a_bound() {
+    let mut s = Scene::new(Limits::new().total(1).waiters(2));
+    let _busy = s.busy(A, "x");
+    let _tickets = (s.wait(A), s.wait(B));
+    assert_eq!(
+        s.pool.checkout(s.now, C, Ask::default()),
+        Err(Refusal::QueueFull)
+    );
+}
+
+#[test]
+fn closing_refuses_who_waits_and_who_comes_and_evicts_what_returns() {
+    let mut s = Scene::new(Limits::new().per_origin(1));
+    let idle = s.busy(B, "idle");
+    s.park(idle, "idle");
+    let busy = s.busy(A, "busy");
+    let waiting = s.wait(A);
+    let (dialling, dial) = s.dial(C);
+    s.pool.close(s.now);
+    assert_eq!(s.poll(waiting), Some(Err(Refusal::Closed)));
+    assert_eq!(s.poll(dialling), Some(Err(Refusal::Closed)));
+    assert_eq!(
+        s.pool.checkout(s.now, A, Ask::default()),
+        Err(Refusal::Closed)
+    );
+    s.park(busy, "busy");
+    s.connect(dial, "late");
+    assert_eq!(s.evicted(), ["idle", "busy", "late"]);
+    assert_eq!(s.pool.gauges().total, 0);
+}
+
+#[test]
+fn a_route_with_nothing_in_it_is_forgotten_after_a_minute_with_its_budget() {
+    let mut s = Scene::new(Limits::new());
+    let slot = s.busy(A, "x");
+    assert!(s.pool.slot_budget(slot).is_some());
+    s.pool.budget(s.now, A).handle_first_attempt(s.now);
+    s.pool.discard(s.now, slot, Discard::Spent);
+    assert!(s.pool.slot_budget(slot).is_none());
+    let emptied = s.now;
+    assert_eq!(s.pool.routes(), 1);
+    while s.pool.routes() > 0 {
+        assert!(s.timeout());
+    }
+    assert!(s.now - emptied >= Duration::from_secs(60));
+    assert!(s.now - emptied <= Duration::from_secs(180));
+}
+
+#[test]
+fn shared_connections_are_picked_by_load_and_drain_without_losing_parts() {
+    let mut s = Scene::new(Limits::new());
+    let ((a, x), (b, y)) = (s.dial(A), s.dial(A));
+    s.share(x, 1, 3);
+    s.share(y, 2, 3);
+    let part = |s: &mut Scene, ticket| match s.poll(ticket) {
+        Some(Ok(Lease::Share(slot, conn))) => (slot, conn),
+        other => panic!("{other:?}"),
+    };
+    let first = part(&mut s, a);
+    let _ = part(&mut s, b);
+    let take = |s: &mut Scene| match s.checkout(A) {
+        Lease::Share(slot, conn) => (slot, conn),
+        other => panic!("{other:?}"),
+    };
+    let picked: Vec<u32> = (0..4).map(|_| take(&mut s).1).collect();
+    assert_eq!(
+        picked.iter().filter(|conn| **conn == 1).count(),
+        1,
+        "{picked:?}"
+    );
+
+    let mut s = Scene::new(Limits::new());
+    let (ticket, x) = s.dial(A);
+    s.share(x, 1, 2);
+    let (part_slot, _) = part(&mut s, ticket);
+    assert_eq!(part_slot, x);
+    s.pool.handle_draining(s.now, x);
+    assert_eq!(s.pool.poll_evicted_shared(), Some(1));
+    assert_eq!((s.pool.gauges().draining, s.pool.gauges().total), (1, 1));
+    assert!(
+        matches!(s.checkout(A), Lease::Dial(..)),
+        "a draining one takes nobody"
+    );
+    s.pool.release(s.now, x);
+    s.pool.release(s.now, x);
+    assert_eq!(s.pool.gauges().draining, 0);
+    let _ = first;
+}
+
+#[test]
+fn a_lowered_capacity_gives_no_part_until_enough_are_back() {
+    let mut s = Scene::new(Limits::new().shared_per_origin(1));
+    let Lease::Dial(ticket, x) = s.ask(A, cold()) else {
+        panic!()
+    };
+    s.share(x, 1, 10);
+    assert!(matches!(s.poll(ticket), Some(Ok(Lease::Share(..)))));
+    for _ in 0..4 {
+        assert!(matches!(s.ask(A, cold()), Lease::Share(..)));
+    }
+    s.pool.handle_capacity(s.now, x, 2);
+    let Lease::Wait(waiting) = s.ask(A, cold()) else {
+        panic!()
+    };
+    for _ in 0..3 {
+        s.pool.release(s.now, x);
+        assert_eq!(s.poll(waiting), None);
+    }
+    s.pool.release(s.now, x);
+    assert!(matches!(s.poll(waiting), Some(Ok(Lease::Share(..)))));
+    // A raised one serves the queue at once.
+    let _full = s.ask(A, cold());
+    let Lease::Wait(waiting) = s.ask(A, cold()) else {
+        panic!()
+    };
+    s.pool.handle_capacity(s.now, x, 8);
+    assert!(matches!(s.poll(waiting), Some(Ok(Lease::Share(..)))));
+}
+
+#[test]
+fn an_unused_shared_connection_idles_and_expires_as_others_do() {
+    let mut s = Scene::new(Limits::new());
+    let Lease::Dial(ticket, x) = s.ask(A, cold()) else {
+        panic!()
+    };
+    s.share(x, 1, 10);
+    assert!(matches!(s.poll(ticket), Some(Ok(Lease::Share(..)))));
+    s.pool.release(s.now, x);
+    assert_eq!(s.pool.gauges().idle, 1);
+    assert!(matches!(s.ask(A, cold()), Lease::Share(..)));
+    s.pool.release(s.now, x);
+    let rested = s.now;
+    while s.pool.gauges().total > 0 {
+        assert!(s.timeout());
+    }
+    assert_eq!(s.now - rested, Duration::from_secs(55));
+    assert_eq!(s.pool.poll_evicted_shared(), Some(1));
+}
+
+#[test]
+fn expiry_is_bounded_in_one_call_and_goes_on_in_the_next() {
+    let mut s = Scene::new(
+        Limits::new()
+            .total(2_000)
+            .per_origin(2_000)
+            .idle(2_000)
+            .idle_per_origin(2_000),
+    );
+    let slots: Vec<_> = (0..1_000).map(|_| s.busy(A, "x")).collect();
+    for slot in slots {
+        s.park(slot, "x");
+    }
+    s.pass(56.0);
+    let mut calls = 0;
+    while s.pool.gauges().idle > 0 {
+        let before = s.pool.gauges().idle;
+        assert!(s.timeout());
+        assert!(before - s.pool.gauges().idle <= 256);
+        assert!(s.pool.poll_timeout().is_none_or(|at| at > s.now));
+        calls += 1;
+    }
+    assert!(calls >= 4);
+}
+
+#[test]
+fn bodies_that_nobody_reads_are_drained_four_at_a_time() {
+    let mut s = Scene::new(Limits::new());
+    let slots: Vec<_> = (0..5).map(|_| s.busy(A, "x")).collect();
+    let granted: Vec<_> = slots.iter().map(|slot| s.pool.drain(*slot)).collect();
+    assert_eq!(granted, [true, true, true, true, false]);
+    s.park(slots[0], "x");
+    assert_eq!((s.pool.gauges().draining, s.pool.gauges().idle), (3, 1));
+}
