@@ -13,6 +13,7 @@ mod hostile;
 mod limits;
 mod reentry;
 mod replays;
+mod requests;
 mod retries;
 mod stale;
 mod storms;
