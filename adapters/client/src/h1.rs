@@ -308,7 +308,7 @@ impl H1 {
         bufs: &mut Bufs,
     ) -> Result<(), Failure> {
         for _ in 0..TURNS {
-            let starved = self.pull(cx, upload, bufs)?;
+            self.pull(cx, upload, bufs)?;
             // After an early answer the rest of the request has no clock; the answer's body has.
             let writing = clocks.phase() == Some(Phase::Write);
             if bufs.tx.is_empty() && self.wire.is_flushed() {
@@ -326,14 +326,15 @@ impl H1 {
                 }
                 return Ok(());
             }
-            if writing && !starved {
+            if writing {
                 clocks.suspended(now, false);
             }
             match self.wire.poll_write(cx, &mut bufs.tx, Phase::Write) {
                 Poll::Ready(Ok(n)) => {
                     bufs.exchange.accepted += n as u64;
                     // Written to its end, the request's clock is about to stop anyway.
-                    if writing && !(bufs.tx.is_empty() && self.wire.is_flushed()) {
+                    let is_last = upload.ended && bufs.tx.is_empty() && self.wire.is_flushed();
+                    if writing && !is_last {
                         clocks.progress(now, n);
                     }
                 }
@@ -351,20 +352,20 @@ impl H1 {
         Ok(())
     }
 
-    /// Pulls the user's body while little waits to be written. True where it has nothing right now.
+    /// Pulls the user's body while little waits to be written.
     fn pull(
         &mut self,
         cx: &mut Context<'_>,
         upload: &mut Upload,
         bufs: &mut Bufs,
-    ) -> Result<bool, Failure> {
+    ) -> Result<(), Failure> {
         let mut turns = 0;
         while !upload.ended && bufs.tx.len() < WRITE_AHEAD && self.machine.is_body_wanted() {
             turns += 1;
             if turns > PULLS {
                 // A stream of many small or empty chunks must not keep others from their turn.
                 cx.waker().wake_by_ref();
-                return Ok(false);
+                return Ok(());
             }
             match upload.body.poll_outgoing(cx) {
                 Poll::Ready(Some(Ok(chunk))) => {
@@ -380,10 +381,10 @@ impl H1 {
                         .send_end(None, &mut bufs.tx)
                         .map_err(Failure::Request)?;
                 }
-                Poll::Pending => return Ok(true),
+                Poll::Pending => return Ok(()),
             }
         }
-        Ok(false)
+        Ok(())
     }
 
     fn poll_incoming(
