@@ -111,8 +111,9 @@ impl Incoming {
             .poll_timeout()
             .map_or(Instant::MAX, |(at, _)| at);
         if !self.registration.covers(&self.shared, cx, now, next) {
+            let waker = cx.waker().clone();
             self.shared
-                .locked_and_driven(|state| self.registration.register(state, cx, next));
+                .locked_and_driven(|state| self.registration.register(state, waker, next));
         }
         Poll::Pending
     }

@@ -4,6 +4,7 @@
 //! evicted connections, a driver to spawn) is collected inside and done after unlocking.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Waker};
@@ -134,13 +135,22 @@ impl Shared {
     }
 
     /// Tells the observer. Without one it is one branch, and the event is not made.
+    ///
+    /// An observer that panics panics here: where this is called, nothing is held that would be
+    /// lost.
     pub(crate) fn emit(&self, call: u64, event: impl FnOnce() -> Event) {
         if let Some(observer) = &self.settings.observer {
-            observer.event(&Record {
+            let record = Record {
                 at: self.net.now(),
                 call,
                 event: event(),
-            });
+            };
+            if std::thread::panicking() {
+                // A call that is dropped by a panic: a second one would end the process.
+                let _ = catch_unwind(AssertUnwindSafe(|| observer.event(&record)));
+            } else {
+                observer.event(&record);
+            }
         }
     }
 
@@ -272,22 +282,28 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
-    /// Registers the polling task; what the pool is told to wake is the same entry.
-    pub(crate) fn register(&mut self, state: &mut State, cx: &Context<'_>, at: Instant) -> u64 {
-        let waker = cx.waker();
+    /// Registers the polling task; what the pool is told to wake is the same entry. The waker that
+    /// it replaces is for the caller to drop once the lock is open, because that may run anybody's
+    /// code.
+    pub(crate) fn register(
+        &mut self,
+        state: &mut State,
+        waker: Waker,
+        at: Instant,
+    ) -> (u64, Option<Waker>) {
         self.at = at;
-        self.task = task_of(waker);
+        self.task = task_of(&waker);
         self.driver = state.driver.lost;
         if let Some(key) = self.key
             && let Some(known) = state.timers.get_mut(key)
         {
-            known.clone_from(waker);
+            let known = std::mem::replace(known, waker);
             state.timers.reset(key, at);
-            return key.to_bits();
+            return (key.to_bits(), Some(known));
         }
-        let key = state.timers.insert(at, waker.clone());
+        let key = state.timers.insert(at, waker);
         self.key = Some(key);
-        key.to_bits()
+        (key.to_bits(), None)
     }
 
     /// Whether the polling task will be woken by `deadline`.
@@ -305,11 +321,10 @@ impl Registration {
             && self.task == task_of(cx.waker())
     }
 
-    /// Takes the entry out.
-    pub(crate) fn remove(&mut self, state: &mut State) {
-        if let Some(key) = self.key.take() {
-            state.timers.remove(key);
-        }
+    /// Takes the entry out. Its waker is for the caller to drop once the lock is open.
+    #[must_use = "a waker is not dropped under the lock"]
+    pub(crate) fn remove(&mut self, state: &mut State) -> Option<Waker> {
+        state.timers.remove(self.key.take()?)
     }
 
     pub(crate) fn is_registered(&self) -> bool {
