@@ -43,7 +43,7 @@ pub(crate) struct State {
     /// Every call's nearest deadline, as a lower bound, and whom to wake.
     pub(crate) timers: Timers<Waker>,
     pub(crate) rng: ChaCha8Rng,
-    pub(crate) driver: Driver,
+    pub(crate) drivers: Drivers,
     /// Connections with a short rest of a body that nobody reads.
     pub(crate) drains: VecDeque<Drain>,
     #[expect(
@@ -54,13 +54,64 @@ pub(crate) struct State {
     connections: u64,
 }
 
-/// The one background task.
+/// The background task: one on each runtime from which the client is used, mostly one. They do the
+/// same work; each sees to it that the calls of its own runtime do not depend on another's.
 #[derive(Default)]
-pub(crate) struct Driver {
-    pub(crate) running: bool,
-    pub(crate) sleeps_until: Instant,
-    pub(crate) waker: Option<Waker>,
+pub(crate) struct Drivers {
+    list: Vec<Driver>,
     lost: u64,
+}
+
+struct Driver {
+    runtime: u64,
+    sleeps_until: Instant,
+    waker: Option<Waker>,
+}
+
+impl Drivers {
+    /// Notes that one runs there. False: it did already.
+    fn start(&mut self, runtime: u64) -> bool {
+        if self.list.iter().any(|driver| driver.runtime == runtime) {
+            return false;
+        }
+        self.list.push(Driver {
+            runtime,
+            sleeps_until: Instant::ORIGIN,
+            waker: None,
+        });
+        true
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        !self.list.is_empty()
+    }
+
+    /// The one there sleeps until then.
+    pub(crate) fn sleep(&mut self, runtime: u64, until: Instant, waker: Waker) {
+        let here = |driver: &&mut Driver| driver.runtime == runtime;
+        if let Some(driver) = self.list.iter_mut().find(here) {
+            driver.sleeps_until = until;
+            driver.waker = Some(waker);
+        }
+    }
+
+    /// All have to look again, whatever they sleep for.
+    pub(crate) fn rouse(&mut self) {
+        for driver in &mut self.list {
+            driver.sleeps_until = Instant::MAX;
+        }
+    }
+
+    /// One that sleeps beyond `wake`.
+    fn sleepy(&mut self, wake: Instant) -> Option<Waker> {
+        let mut sleepy = self.list.iter_mut().filter(|one| wake < one.sleeps_until);
+        sleepy.find_map(|driver| driver.waker.take())
+    }
+
+    /// The one there ends.
+    pub(crate) fn end(&mut self, runtime: u64) {
+        self.list.retain(|driver| driver.runtime != runtime);
+    }
 }
 
 impl Shared {
@@ -73,7 +124,7 @@ impl Shared {
             pool,
             timers: Timers::new(),
             rng: ChaCha8Rng::from_seed(std::array::from_fn(|i| seed[i])),
-            driver: Driver::default(),
+            drivers: Drivers::default(),
             drains: VecDeque::new(),
             bufs: Vec::new(),
             connections: 0,
@@ -94,14 +145,16 @@ impl Shared {
         self: &Arc<Self>,
         section: impl FnOnce(&mut State) -> R,
     ) -> R {
+        let runtime = self.net.runtime();
         let mut state = self.lock();
         let result = section(&mut state);
-        let idle = !std::mem::replace(&mut state.driver.running, true);
+        let is_first = state.drivers.start(runtime);
         settle(state);
-        if idle {
+        if is_first {
             self.net.spawn(Box::pin(driver::run(
                 Arc::downgrade(self),
                 self.net.clone(),
+                runtime,
             )));
         }
         result
@@ -120,13 +173,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The driver is gone, and with it its runtime. The next one who looks starts another.
-    pub(crate) fn lose_driver(&self, state: &mut State) {
-        state.driver = Driver {
-            lost: state.driver.lost + 1,
-            ..Driver::default()
-        };
-        self.lost.store(state.driver.lost, Ordering::Release);
+    /// A driver is gone, and with it its runtime. The next one who looks starts another.
+    pub(crate) fn lose_driver(&self, state: &mut State, runtime: u64) {
+        state.drivers.end(runtime);
+        state.drivers.lost += 1;
+        self.lost.store(state.drivers.lost, Ordering::Release);
     }
 
     /// A number for a call, for those who watch.
@@ -178,13 +229,10 @@ impl State {
         self.timers.get(TimerKey::from_bits(tag)).cloned()
     }
 
-    /// The driver, where it sleeps too long.
+    /// A driver that sleeps too long.
     fn sleepy_driver(&mut self) -> Option<Waker> {
-        if self.next_wake() < self.driver.sleeps_until {
-            self.driver.waker.take()
-        } else {
-            None
-        }
+        let wake = self.next_wake();
+        self.drivers.sleepy(wake)
     }
 
     /// When the driver has to look again, at the latest.
@@ -239,6 +287,7 @@ fn settle_slowly(
     driver: Option<Waker>,
 ) {
     let mut wakes = Vec::from_iter(driver);
+    wakes.extend(std::iter::from_fn(|| state.sleepy_driver()));
     while let Some(next) = tag {
         wakes.extend(state.waker_of(next));
         tag = state.pool.poll_wake();
@@ -257,8 +306,8 @@ impl Drop for Shared {
     fn drop(&mut self) {
         // Dials and the driver hold no client alive: they are woken to find it gone.
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(waker) = state.driver.waker.take() {
-            waker.wake();
+        for driver in state.drivers.list.drain(..) {
+            driver.waker.into_iter().for_each(Waker::wake);
         }
         while let Some(key) = state.timers.expire(Instant::MAX) {
             if let Some(waker) = state.timers.remove(key) {
@@ -293,7 +342,7 @@ impl Registration {
     ) -> (u64, Option<Waker>) {
         self.at = at;
         self.task = task_of(&waker);
-        self.driver = state.driver.lost;
+        self.driver = state.drivers.lost;
         if let Some(key) = self.key
             && let Some(known) = state.timers.get_mut(key)
         {
