@@ -723,6 +723,10 @@ impl Live {
             attempts: self.call.attempt(),
             reused: self.reused,
             stop,
+            peer: match &self.step {
+                Step::Exchanging(exchange) => exchange.peer(),
+                _ => None,
+            },
         };
         Response::new(head, parts.url.clone(), summary)
     }

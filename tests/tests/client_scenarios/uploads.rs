@@ -203,7 +203,7 @@ fn a_peer_that_does_not_read_is_a_write_timeout_although_the_users_stream_waits_
             return Poll::Pending;
         }
         left -= 1;
-        Poll::Ready(Some(io::Result::Ok(Bytes::from_static(&[b'x'; 50_000]))))
+        Poll::Ready(Some(io::Result::Ok(Bytes::from(vec![b'x'; 50_000]))))
     }));
     let run = sim.run(async move {
         let error = put(&client, body).await.unwrap_err();
