@@ -174,8 +174,8 @@ impl Error {
         self.edit(|detail| detail.url = Some(url.into()))
     }
 
-    pub(crate) fn with_peer(self, peer: Option<SocketAddr>) -> Self {
-        self.edit(|detail| detail.peer = peer)
+    pub(crate) fn with_peer(self, peer: Option<&SocketAddr>) -> Self {
+        self.edit(|detail| detail.peer = peer.copied())
     }
 
     pub(crate) fn with_history(

@@ -110,9 +110,9 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+    pub(crate) fn peer(&self) -> Option<Arc<SocketAddr>> {
         match self {
-            Self::H1(h1) => h1.peer(),
+            Self::H1(h1) => h1.peer.clone(),
             Self::H2(stream) => match *stream {},
         }
     }

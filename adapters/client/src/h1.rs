@@ -1,6 +1,7 @@
 //! One HTTP/1.1 connection: the machine, its wire, and the buffers lent to it while it is busy.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -121,6 +122,8 @@ pub(crate) struct H1 {
     wire: Wire,
     pub(crate) slot: Slot,
     pub(crate) id: u64,
+    /// Shared with its responses, of which each would be too big with its own.
+    pub(crate) peer: Option<Arc<SocketAddr>>,
     /// Lent while busy.
     bufs: Option<Box<Bufs>>,
     /// Exchanges begun on it.
@@ -130,6 +133,7 @@ pub(crate) struct H1 {
 impl H1 {
     pub(crate) fn new(machine: Connection, wire: Wire, slot: Slot, id: u64) -> Self {
         Self {
+            peer: wire.peer().map(Arc::new),
             machine,
             wire,
             slot,
@@ -142,10 +146,6 @@ impl H1 {
     /// Bytes of the request that the transport took.
     pub(crate) fn accepted(&self) -> u64 {
         self.bufs.as_ref().map_or(0, |bufs| bufs.exchange.accepted)
-    }
-
-    pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.wire.peer()
     }
 
     /// Whether the last byte of the request is with the transport.

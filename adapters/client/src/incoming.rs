@@ -127,7 +127,7 @@ impl Incoming {
         self.shared.locked(|state| self.registration.remove(state));
         let error = error
             .with_fate(Fate::Processed)
-            .with_peer(peer)
+            .with_peer(peer.as_deref())
             .with_url(self.url.as_str());
         self.shared.emit(self.call, || Event::AttemptFailed {
             attempt: 0,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -31,13 +31,13 @@ pub struct Response {
 }
 
 /// How the call went.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Summary {
     pub(crate) elapsed: Duration,
     pub(crate) attempts: u32,
     pub(crate) reused: bool,
     pub(crate) stop: Option<StopReason>,
-    pub(crate) peer: Option<SocketAddr>,
+    pub(crate) peer: Option<Arc<SocketAddr>>,
 }
 
 impl Response {
@@ -83,7 +83,7 @@ impl Response {
 
     /// The peer's address, where the transport has one.
     pub fn remote_addr(&self) -> Option<SocketAddr> {
-        self.summary.peer
+        self.summary.peer.as_deref().copied()
     }
 
     /// The rest of the body in bytes, where it is known before the end.
@@ -125,7 +125,7 @@ impl Response {
         let status = self.status();
         if status.is_client_error() || status.is_server_error() {
             return Err(Error::of_status(status)
-                .with_peer(self.summary.peer)
+                .with_peer(self.summary.peer.as_deref())
                 .with_fate(fulmar_core::fault::Fate::Processed)
                 .with_url(self.url.as_str())
                 .with_history(self.summary.attempts, &[], self.summary.stop));

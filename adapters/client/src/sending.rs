@@ -650,7 +650,7 @@ impl Live {
         match verdict {
             Verdict::Retry(again) => self.rest(shared, parts, now, &again, "failed attempt"),
             Verdict::Stop { reason, fate } => {
-                let error = error.with_fate(fate).with_peer(peer);
+                let error = error.with_fate(fate).with_peer(peer.as_deref());
                 Poll::Ready(Err(self.error(error, parts, Some(reason))))
             }
             Verdict::Deliver { .. } => Poll::Ready(Err(self.error(error, parts, None))),

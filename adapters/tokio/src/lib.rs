@@ -202,13 +202,11 @@ async fn connect(to: Endpoint, options: SocketOptions) -> io::Result<Box<dyn Str
             }
             socket::set_up(&socket, &options)?;
             let io = socket.connect(to).await?;
-            let peer = Some(to);
-            Ok(Box::new(socket::Socket { io, peer, runtime }))
+            Ok(Box::new(socket::Socket { io, runtime }))
         }
         #[cfg(unix)]
         Endpoint::Unix(path) => Ok(Box::new(socket::Socket {
             io: tokio::net::UnixStream::connect(path).await?,
-            peer: None,
             runtime,
         })),
         other => Err(io::Error::new(

@@ -15,10 +15,9 @@ use tokio::runtime::Handle;
 
 use crate::number;
 
-/// A socket, and what the system is not asked for again.
+/// A socket of a runtime.
 pub(crate) struct Socket<S> {
     pub(crate) io: S,
-    pub(crate) peer: Option<SocketAddr>,
     /// The runtime that drives it.
     pub(crate) runtime: u64,
 }
@@ -53,7 +52,7 @@ fn poll_write<S: AsyncWrite + Unpin>(
 }
 
 macro_rules! stream {
-    ($socket:ty) => {
+    ($socket:ty, $peer:expr) => {
         impl Stream for Socket<$socket> {
             fn poll_read(
                 &mut self,
@@ -93,12 +92,14 @@ macro_rules! stream {
             }
 
             fn peer(&self) -> Option<SocketAddr> {
-                self.peer
+                $peer(&self.io)
             }
         }
     };
 }
 
-stream!(tokio::net::TcpStream);
+stream!(tokio::net::TcpStream, |io: &tokio::net::TcpStream| io
+    .peer_addr()
+    .ok());
 #[cfg(unix)]
-stream!(tokio::net::UnixStream);
+stream!(tokio::net::UnixStream, |_| None);
