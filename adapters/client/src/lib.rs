@@ -8,6 +8,7 @@
 
 pub mod net;
 
+mod basic;
 mod body;
 mod builder;
 mod client;

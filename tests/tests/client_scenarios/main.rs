@@ -17,6 +17,7 @@ mod requests;
 mod retries;
 mod stale;
 mod storms;
+mod surface;
 mod timeouts;
 mod tls;
 mod uploads;
