@@ -373,6 +373,21 @@ fn interim_responses_come_first_and_are_limited() {
 }
 
 #[test]
+fn the_highest_limit_on_interim_responses_is_a_limit() {
+    let limits = Limits::default().interims(255).interim_bytes(usize::MAX);
+    let mut exchange = Exchange::begin(&Method::GET, &[], limits);
+    let hint = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    assert_eq!(
+        exchange.feed(hint.repeat(255).as_bytes()).read(),
+        Got::More("")
+    );
+    assert_eq!(
+        exchange.feed(hint.as_bytes()).read(),
+        Got::Error(Error::Interims)
+    );
+}
+
+#[test]
 fn a_switch_is_to_what_was_offered() {
     let offer: &[(&str, &str)] = &[("upgrade", "websocket, foo/2"), ("connection", "upgrade")];
     for (chosen, is_offered) in [
