@@ -697,6 +697,21 @@ fn closing_refuses_who_waits_and_who_comes_and_evicts_what_returns() {
 }
 
 #[test]
+fn a_shared_connection_goes_with_its_last_part_once_the_pool_is_closed() {
+    let mut s = Scene::new(Limits::new());
+    let Lease::Dial(ticket, x) = s.ask(A, cold()) else {
+        panic!()
+    };
+    s.share(x, 1, 10);
+    assert!(matches!(s.poll(ticket), Some(Ok(Lease::Share(..)))));
+    s.pool.close(s.now);
+    assert_eq!(s.pool.gauges().busy, 1);
+    s.pool.release(s.now, x);
+    assert_eq!(s.pool.poll_evicted_shared(), Some(1));
+    assert_eq!(s.pool.gauges().total, 0);
+}
+
+#[test]
 fn a_route_with_nothing_in_it_is_forgotten_after_a_minute_with_its_budget() {
     let mut s = Scene::new(Limits::new());
     let slot = s.busy(A, "x");
