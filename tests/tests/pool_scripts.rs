@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chacha20::ChaCha8Rng;
 use chacha20::rand_core::SeedableRng;
+use fulmar_core::budget::{BudgetConfig, Cost};
 use fulmar_core::fault::{Fault, FaultKind, Phase};
 use fulmar_core::pool::{
     Ask, Config, Connection, Discard, Lease, Limits, Pool, Refusal, Slot, Ticket,
@@ -726,6 +727,25 @@ fn a_route_with_nothing_in_it_is_forgotten_after_a_minute_with_its_budget() {
     }
     assert!(s.now - emptied >= Duration::from_secs(60));
     assert!(s.now - emptied <= Duration::from_secs(180));
+}
+
+#[test]
+fn a_route_whose_budget_never_recovers_is_forgotten_after_ten_minutes() {
+    let budget = BudgetConfig {
+        refill: 0.0,
+        ..BudgetConfig::default()
+    };
+    let mut s = Scene::with(Config {
+        budget,
+        ..Config::new()
+    });
+    let emptied = s.now;
+    assert!(s.pool.budget(s.now, A).withdraw(emptied, Cost::Fast));
+    while s.pool.routes() > 0 {
+        assert!(s.timeout());
+        assert!(s.now - emptied <= Duration::from_secs(660));
+    }
+    assert!(s.now - emptied >= Duration::from_secs(600));
 }
 
 #[test]
