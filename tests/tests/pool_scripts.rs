@@ -549,6 +549,22 @@ fn a_dial_granted_and_not_begun_passes_to_the_next_or_frees_its_room() {
 }
 
 #[test]
+fn a_granted_dial_is_dropped_once_another_serves_all_who_still_wait() {
+    let mut s = Scene::new(Limits::new().total(2));
+    let (x, y) = (s.busy(B, "x"), s.busy(B, "y"));
+    let (first, second) = (s.wait(A), s.wait(A));
+    s.pool.discard(s.now, x, Discard::Spent);
+    let dial = s.granted_dial(first);
+    s.pool.discard(s.now, y, Discard::Spent);
+    assert_eq!(s.pool.gauges().connecting, 2);
+    s.pool.cancel(s.now, first);
+    assert_eq!(s.poll(second), None);
+    assert_eq!(s.pool.gauges().connecting, 1);
+    s.connect(dial, "z");
+    assert_eq!(s.taken(second).1, "z");
+}
+
+#[test]
 fn routes_held_up_by_the_total_limit_take_turns() {
     let mut s = Scene::new(Limits::new().total(2));
     let mut out = vec![(A, s.busy(A, "c")), (A, s.busy(A, "c"))];
