@@ -428,7 +428,7 @@ impl H1 {
     }
 
     fn phase(&self, exchange: &Progress) -> Phase {
-        if self.machine.framing().is_some() {
+        if self.machine.is_in_body() {
             Phase::Body
         } else if self.machine.is_head_begun() {
             Phase::Head

@@ -109,9 +109,16 @@ impl Future for Sending {
             None => live.insert(Live::begin(shared, parts, now)),
         };
         loop {
-            if let Some(end) = std::task::ready!(live.step(shared, parts, cx, now)).transpose() {
-                live.end(shared, now, &end);
-                return Poll::Ready(end);
+            match std::task::ready!(live.step(shared, parts, cx, now)) {
+                Ok(None) => {}
+                Ok(Some(response)) => {
+                    live.end(shared, now, Ok(&response));
+                    return Poll::Ready(Ok(response));
+                }
+                Err(error) => {
+                    live.end(shared, now, Err(&error));
+                    return Poll::Ready(Err(error));
+                }
             }
         }
     }
@@ -173,7 +180,7 @@ impl Live {
         now: Instant,
     ) -> Progress {
         match &mut self.step {
-            Step::Begin => self.begin_attempt(shared, parts, now),
+            Step::Begin => self.begin_attempt(shared, parts, cx, now),
             Step::Lease => self.lease(shared, parts, cx, now),
             Step::Queued(ticket) => {
                 let ticket = *ticket;
@@ -201,15 +208,20 @@ impl Live {
         }
     }
 
-    fn begin_attempt(&mut self, shared: &Arc<Shared>, parts: &mut Parts, now: Instant) -> Progress {
+    fn begin_attempt(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &mut Parts,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Progress {
         if let Some(phase) = self.clocks.expired(now) {
             return self.expire(shared, parts, now, phase);
         }
         let attempt = self.call.begin_attempt(now);
         self.clocks.begin_attempt(now);
         shared.emit(self.id, || Event::AttemptStarted { attempt });
-        self.step = Step::Lease;
-        Poll::Ready(Ok(None))
+        self.lease(shared, parts, cx, now)
     }
 
     /// Asks for a connection: an idle one, a place in the queue, or a dial to be spawned.
@@ -420,18 +432,16 @@ impl Live {
                         Verdict::Stop { reason, .. } => Some(reason),
                     }
                 };
-                let response = self.response(parts, now, head, stop);
                 self.finish(shared, now, reuse);
                 shared.emit(self.id, || Event::BodyEnded {
                     bytes: body.len() as u64,
                 });
-                Poll::Ready(Ok(Some(response.with_body(Body::from(body)))))
+                self.deliver(parts, now, head, body.into(), stop)
             }
             Reply::Head(head) => self.handle_head(shared, parts, now, head),
             Reply::Tunnel(head) => {
-                let response = self.response(parts, now, head, None);
                 self.give_up_exchange(shared, "no longer HTTP");
-                Poll::Ready(Ok(Some(response)))
+                self.deliver(parts, now, head, Body::empty(), None)
             }
         }
     }
@@ -462,7 +472,6 @@ impl Live {
                 Verdict::Stop { reason, .. } => stop = Some(reason),
             }
         }
-        let response = self.response(parts, now, head, stop);
         let Step::Exchanging(exchange) = std::mem::replace(&mut self.step, Step::Over) else {
             return Poll::Ready(Err(polled_after_end(None)));
         };
@@ -478,9 +487,8 @@ impl Live {
             self.id,
             parts.url.clone(),
         );
-        Poll::Ready(Ok(Some(
-            response.with_body(Body::incoming(Box::new(incoming))),
-        )))
+        let body = Body::incoming(Box::new(incoming));
+        self.deliver(parts, now, head, body, stop)
     }
 
     fn judge(
@@ -707,20 +715,22 @@ impl Live {
         }
     }
 
-    fn response(
+    fn deliver(
         &self,
         parts: &Parts,
         now: Instant,
         head: ResponseHead,
+        body: Body,
         stop: Option<StopReason>,
-    ) -> Response {
+    ) -> Progress {
         let summary = Summary {
             elapsed: now - self.started,
             attempts: self.call.attempt(),
             reused: self.reused,
             stop,
         };
-        Response::new(head, parts.url.clone(), summary)
+        let response = Response::new(head, body, parts.url.clone(), summary);
+        Poll::Ready(Ok(Some(response)))
     }
 
     fn error(&self, error: Error, parts: &Parts, stop: Option<StopReason>) -> Error {
@@ -732,7 +742,7 @@ impl Live {
     }
 
     /// The call is over: nobody is to wake it, and those who watch hear how it ended.
-    fn end(&mut self, shared: &Shared, now: Instant, end: &Result<Response, Error>) {
+    fn end(&mut self, shared: &Shared, now: Instant, end: Result<&Response, &Error>) {
         self.step = Step::Over;
         if self.registration.is_registered() {
             shared.locked(|state| self.registration.remove(state));

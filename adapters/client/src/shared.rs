@@ -168,13 +168,9 @@ impl State {
         self.timers.get(TimerKey::from_bits(tag)).cloned()
     }
 
-    /// The driver, where it sleeps too long.
-    fn sleepy_driver(&mut self) -> Option<Waker> {
-        if self.next_wake() < self.driver.sleeps_until {
-            self.driver.waker.take()
-        } else {
-            None
-        }
+    /// Whether the driver sleeps too long.
+    fn is_driver_sleepy(&self) -> bool {
+        self.driver.waker.is_some() && self.next_wake() < self.driver.sleeps_until
     }
 
     /// When the driver has to look again, at the latest.
@@ -210,33 +206,24 @@ impl State {
 }
 
 /// Ends a locked section: unlocks, and then does what follows from it. Mostly nothing does.
-fn settle(mut state: MutexGuard<'_, State>) {
-    let (tag, evicted, driver) = (
-        state.pool.poll_wake(),
-        state.pool.poll_evicted(),
-        state.sleepy_driver(),
-    );
-    if tag.is_some() || evicted.is_some() || driver.is_some() {
-        settle_slowly(state, tag, evicted, driver);
+fn settle(state: MutexGuard<'_, State>) {
+    if state.pool.has_news() || state.is_driver_sleepy() {
+        settle_slowly(state);
     }
 }
 
 #[cold]
-fn settle_slowly(
-    mut state: MutexGuard<'_, State>,
-    mut tag: Option<u64>,
-    mut evicted: Option<Box<H1>>,
-    driver: Option<Waker>,
-) {
-    let mut wakes = Vec::from_iter(driver);
-    while let Some(next) = tag {
-        wakes.extend(state.waker_of(next));
-        tag = state.pool.poll_wake();
+fn settle_slowly(mut state: MutexGuard<'_, State>) {
+    let mut wakes = Vec::new();
+    if state.is_driver_sleepy() {
+        wakes.extend(state.driver.waker.take());
+    }
+    while let Some(tag) = state.pool.poll_wake() {
+        wakes.extend(state.waker_of(tag));
     }
     let mut gone = Vec::new();
-    while let Some(h1) = evicted {
+    while let Some(h1) = state.pool.poll_evicted() {
         gone.push(h1);
-        evicted = state.pool.poll_evicted();
     }
     drop(state);
     drop(gone);

@@ -93,7 +93,7 @@ pub(super) fn parse(
             }
             Line::Empty(behind) => {
                 (parsed.len, parsed.fields) = (bytes.len() - behind.len(), fields);
-                for &span in spans.iter().take(fields) {
+                for &span in spans.get(..fields).unwrap_or_default() {
                     parsed.look_at(bytes, span);
                 }
                 return Ok(Some(()));
