@@ -187,9 +187,10 @@ impl Live {
                 self.poll_lease(shared, parts, cx, now, ticket)
             }
             Step::Exchanging(exchange) => {
-                let was_sent = exchange.is_sent();
+                let is_watched = self.id != 0;
+                let was_sent = is_watched && exchange.is_sent();
                 let polled = exchange.poll_head(cx, now, &mut self.clocks, &mut self.upload);
-                if !was_sent && exchange.is_sent() {
+                if is_watched && !was_sent && exchange.is_sent() {
                     let bytes = exchange.accepted();
                     shared.emit(self.id, || Event::RequestWritten { bytes });
                 }

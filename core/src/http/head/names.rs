@@ -17,7 +17,7 @@ const fn number(name: &str) -> u128 {
 }
 
 macro_rules! usual {
-    ($($constant:ident $name:literal,)*) => {
+    ($($constant:ident $name:literal $value:expr,)*) => {
         /// The field name in front of `text`, `len` bytes long and a token, if it is a usual one.
         #[inline]
         pub(super) fn usual(text: &[u8], len: usize) -> Option<HeaderName> {
@@ -30,7 +30,7 @@ macro_rules! usual {
             // Exact for tokens only: setting one bit makes their letters small and leaves the rest
             // alone, and what is behind the name becomes spaces.
             match word & !others | number("") {
-                $($constant => Some(header::$constant),)*
+                $($constant => Some($value),)*
                 _ => None,
             }
         }
@@ -41,29 +41,34 @@ macro_rules! usual {
 }
 
 usual! {
-    ACCEPT_RANGES "accept-ranges",
-    AGE "age",
-    ALT_SVC "alt-svc",
-    CACHE_CONTROL "cache-control",
-    CONNECTION "connection",
-    CONTENT_ENCODING "content-encoding",
-    CONTENT_LANGUAGE "content-language",
-    CONTENT_LENGTH "content-length",
-    CONTENT_RANGE "content-range",
-    CONTENT_TYPE "content-type",
-    DATE "date",
-    ETAG "etag",
-    EXPIRES "expires",
-    LAST_MODIFIED "last-modified",
-    LINK "link",
-    LOCATION "location",
-    PRAGMA "pragma",
-    RETRY_AFTER "retry-after",
-    SERVER "server",
-    SET_COOKIE "set-cookie",
-    VARY "vary",
-    VIA "via",
-    WWW_AUTHENTICATE "www-authenticate",
+    ACCEPT_RANGES "accept-ranges" header::ACCEPT_RANGES,
+    AGE "age" header::AGE,
+    ALT_SVC "alt-svc" header::ALT_SVC,
+    CACHE_CONTROL "cache-control" header::CACHE_CONTROL,
+    CONNECTION "connection" header::CONNECTION,
+    CONTENT_ENCODING "content-encoding" header::CONTENT_ENCODING,
+    CONTENT_LANGUAGE "content-language" header::CONTENT_LANGUAGE,
+    CONTENT_LENGTH "content-length" header::CONTENT_LENGTH,
+    CONTENT_RANGE "content-range" header::CONTENT_RANGE,
+    CONTENT_TYPE "content-type" header::CONTENT_TYPE,
+    DATE "date" header::DATE,
+    ETAG "etag" header::ETAG,
+    EXPIRES "expires" header::EXPIRES,
+    LAST_MODIFIED "last-modified" header::LAST_MODIFIED,
+    LINK "link" header::LINK,
+    LOCATION "location" header::LOCATION,
+    PRAGMA "pragma" header::PRAGMA,
+    RETRY_AFTER "retry-after" header::RETRY_AFTER,
+    SERVER "server" header::SERVER,
+    SET_COOKIE "set-cookie" header::SET_COOKIE,
+    VARY "vary" header::VARY,
+    VIA "via" header::VIA,
+    WWW_AUTHENTICATE "www-authenticate" header::WWW_AUTHENTICATE,
+    // `http` would allocate these.
+    KEEP_ALIVE "keep-alive" HeaderName::from_static("keep-alive"),
+    X_CACHE "x-cache" HeaderName::from_static("x-cache"),
+    X_POWERED_BY "x-powered-by" HeaderName::from_static("x-powered-by"),
+    X_REQUEST_ID "x-request-id" HeaderName::from_static("x-request-id"),
 }
 
 #[cfg(test)]
@@ -83,7 +88,15 @@ mod tests {
 
     #[test]
     fn other_names_are_left_to_http() {
-        for name in ["", "dat", "dates", "x", "content-encodings", "content_type", "a-very-long-name-of-32-characters"] {
+        for name in [
+            "",
+            "dat",
+            "dates",
+            "x",
+            "content-encodings",
+            "content_type",
+            "a-very-long-name-of-32-characters",
+        ] {
             let text = format!("{name}: and what follows");
             assert_eq!(usual(text.as_bytes(), name.len()), None, "{name}");
         }

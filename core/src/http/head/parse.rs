@@ -130,7 +130,10 @@ fn plain_lines<'a>(
 #[allow(clippy::inline_always)]
 #[inline(always)]
 fn status_line<'a>(bytes: &'a [u8], parsed: &mut Parsed) -> Result<Option<&'a [u8]>, HeadError> {
-    if let Some((b"HTTP/1.1 200 OK\r\n", rest)) = bytes.split_first_chunk() {
+    // Compared as a whole: a pattern would be, byte by byte.
+    if let Some((line, rest)) = bytes.split_first_chunk()
+        && line == b"HTTP/1.1 200 OK\r\n"
+    {
         (parsed.status, parsed.reason) = (200, 2);
         return Ok(Some(rest));
     }
