@@ -27,6 +27,21 @@ pub enum Count {
     Syscalls,
 }
 
+impl Count {
+    /// All, in the order of a cell of the table.
+    pub const ALL: [Self; 3] = [Self::Instructions, Self::Allocations, Self::Syscalls];
+}
+
+impl fmt::Display for Count {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allocations => "allocations",
+            Self::Instructions => "instructions",
+            Self::Syscalls => "system calls",
+        })
+    }
+}
+
 /// Why there is no number.
 #[derive(Debug)]
 pub enum Missing {

@@ -3,10 +3,12 @@
 //! [`server`] answers every request alike from a process of its own; [`clients`] are those who ask,
 //! behind one trait; [`load`] is what each does; [`counts`] runs each in a process of its own under
 //! an allocator, valgrind and strace, and takes differences of two runs, so that start-up cancels
-//! out.
+//! out; [`table`] is what they print, and [`budgets`] what this library may take.
 
+pub mod budgets;
 pub mod clients;
 pub mod counts;
 pub mod descriptors;
 pub mod load;
 pub mod server;
+pub mod table;

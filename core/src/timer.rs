@@ -1,17 +1,23 @@
-//! A bag of deadlines: who is due next, in O(1); arm, move and remove, in O(log n).
+//! A bag of deadlines: who is due next, and remove, in O(1); arm and move, in O(log n).
 //!
 //! ```text
 //!  slab   [ value, place ] [ value, place ] [ free ] [ value, - ]      a key is an index here
-//!              |  ^             |                        '- registered, but disarmed
-//!              v  |             v
-//!  heap   [ at, index ]  [ at, index ]  ..                             4-ary, earliest first
+//!              |  ^             |              |         '- registered, but disarmed
+//!              v  |             v              v
+//!  heap   [ at, index ]  [ at, index ]  [ at, index ]  ..              4-ary, earliest first
 //! ```
 //!
-//! Invariants: an armed entry's `place` names the heap node that names it back; a node is never
-//! earlier than its parent; an instant of [`Instant::MAX`] is not in the heap. What was freed is
-//! used again, so that a steady load allocates nothing; what a burst took is given back when none
-//! is registered. A 4-ary heap, because it is half as deep
-//! as a binary one and four children share a cache line.
+//! Nearly every deadline is removed before it is due, and another, later one comes in its stead. So
+//! a removed entry leaves its node in the heap, and whoever takes the entry next takes the node as
+//! it stands, too early: a steady load never moves a node. What is too early is put right when its
+//! time comes.
+//!
+//! Invariants: an entry's `place` names the heap node that names it back, if it has one; every armed
+//! entry has one, which is not later than its deadline; a node is never earlier than its parent; an
+//! instant of [`Instant::MAX`] is not in the heap. What was freed is used again, so that a steady
+//! load allocates nothing. Where none is registered there are no nodes, and what a burst took is
+//! given back. A 4-ary heap, because it is half as deep as a binary one and four children share a
+//! cache line.
 
 use crate::time::Instant;
 
@@ -68,9 +74,14 @@ struct Node {
 
 #[derive(Debug)]
 struct Entry<T> {
-    /// `None` where the entry is free; `place` then names the next free one.
+    /// `None` where the entry is free.
     value: Option<T>,
+    /// The deadline; [`Instant::MAX`] while it is disarmed or free.
+    at: Instant,
+    /// The node in the heap.
     place: u32,
+    /// The next free entry, while this one is.
+    next: u32,
     generation: u32,
 }
 
@@ -107,16 +118,18 @@ impl<T> Timers<T> {
             );
             self.slab.push(Entry {
                 value: Some(value),
+                at,
                 place: NONE,
+                next: NONE,
                 generation,
             });
             (self.slab.len() - 1) as u32
         } else {
             let index = self.free;
             let entry = &mut self.slab[index as usize];
-            self.free = entry.place;
-            entry.place = NONE;
+            self.free = entry.next;
             entry.value = Some(value);
+            entry.at = at;
             entry.generation = generation;
             index
         };
@@ -147,22 +160,13 @@ impl<T> Timers<T> {
         if self.get(key).is_none() {
             return false;
         }
-        let place = self.slab[key.index as usize].place;
+        let entry = &mut self.slab[key.index as usize];
+        entry.at = at;
+        let place = entry.place;
         if place == NONE {
             self.arm(key.index, at);
-        } else if at == Instant::MAX {
-            self.disarm(key.index);
         } else {
-            let node = Node {
-                at,
-                index: key.index,
-            };
-            let was = std::mem::replace(&mut self.heap[place as usize], node);
-            if node < was {
-                self.sift_up(place as usize);
-            } else {
-                self.sift_down(place as usize);
-            }
+            self.correct(place, at);
         }
         true
     }
@@ -174,30 +178,41 @@ impl<T> Timers<T> {
             return None;
         }
         let value = entry.value.take()?;
-        self.disarm(key.index);
-        let entry = &mut self.slab[key.index as usize];
-        entry.place = std::mem::replace(&mut self.free, key.index);
+        entry.at = Instant::MAX;
+        entry.next = std::mem::replace(&mut self.free, key.index);
         self.len -= 1;
-        if self.len == 0 && self.slab.len() > KEPT {
+        if self.len == 0 {
             self.forget_places();
         }
         Some(value)
     }
 
-    /// The earliest armed deadline.
+    /// When to call [`expire`](Self::expire): at the earliest armed deadline, or before it, where a
+    /// deadline was removed. `None` where none is registered.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.heap.first().map(|node| node.at)
     }
 
     /// Disarms and names the earliest deadline, where it is at `now` or before. It stays
-    /// registered until [`reset`](Self::reset) or [`remove`](Self::remove). Call it until `None`.
+    /// registered until [`reset`](Self::reset) or [`remove`](Self::remove). Call it until `None`;
+    /// then [`poll_timeout`](Self::poll_timeout) is later than `now`.
     pub fn expire(&mut self, now: Instant) -> Option<TimerKey> {
-        let node = self.heap.first().copied().filter(|node| node.at <= now)?;
-        self.disarm(node.index);
-        Some(TimerKey {
-            index: node.index,
-            generation: self.slab[node.index as usize].generation,
-        })
+        loop {
+            let node = self.heap.first().copied().filter(|node| node.at <= now)?;
+            let entry = &mut self.slab[node.index as usize];
+            if entry.at > node.at {
+                let at = entry.at;
+                self.correct(0, at);
+                continue;
+            }
+            entry.at = Instant::MAX;
+            let generation = entry.generation;
+            self.correct(0, Instant::MAX);
+            return Some(TimerKey {
+                index: node.index,
+                generation,
+            });
+        }
     }
 
     /// How many are registered, disarmed ones included.
@@ -210,33 +225,41 @@ impl<T> Timers<T> {
         self.len == 0
     }
 
-    /// Gives back what a burst took: nothing is registered, hence nothing is armed.
-    #[cold]
+    /// Forgets removed entries and their nodes, and gives back what a burst took: nothing is
+    /// registered.
     fn forget_places(&mut self) {
         self.slab.clear();
-        self.slab.shrink_to(KEPT);
-        self.heap.shrink_to(KEPT);
+        self.heap.clear();
         self.free = NONE;
+        if self.slab.capacity() > KEPT {
+            self.slab.shrink_to(KEPT);
+            self.heap.shrink_to(KEPT);
+        }
     }
 
-    /// Puts an entry that has no node into the heap.
+    /// Sees to it that an entry has a node that is not later than its deadline.
     fn arm(&mut self, index: u32, at: Instant) {
-        if at == Instant::MAX {
-            return;
+        let place = self.slab[index as usize].place;
+        if place != NONE {
+            if at < self.heap[place as usize].at {
+                self.correct(place, at);
+            }
+        } else if at != Instant::MAX {
+            self.heap.push(Node { at, index });
+            self.sift_up(self.heap.len() - 1);
         }
-        self.heap.push(Node { at, index });
-        self.sift_up(self.heap.len() - 1);
     }
 
-    /// Takes an entry's node, if it has one, out of the heap.
-    fn disarm(&mut self, index: u32) {
-        let place = std::mem::replace(&mut self.slab[index as usize].place, NONE);
-        if place == NONE {
-            return;
-        }
+    /// Moves a node to where its instant belongs; at [`Instant::MAX`], out of the heap.
+    fn correct(&mut self, place: u32, at: Instant) {
         let place = place as usize;
-        self.heap.swap_remove(place);
-        // The last node now stands here, and may belong higher or lower.
+        if at == Instant::MAX {
+            let node = self.heap.swap_remove(place);
+            self.slab[node.index as usize].place = NONE;
+        } else {
+            self.heap[place].at = at;
+        }
+        // The node that now stands here, the last one perhaps, may belong higher or lower.
         if place < self.heap.len() && !self.sift_up(place) {
             self.sift_down(place);
         }

@@ -118,8 +118,7 @@ impl From<Fault> for Failure {
 /// One connection. It is boxed once, when it is opened, and moves as a pointer: pool, request
 /// future, response body, pool.
 pub(crate) struct H1 {
-    machine: Connection,
-    wire: Wire,
+    line: Line,
     pub(crate) slot: Slot,
     pub(crate) id: u64,
     /// Shared with its responses, of which each would be too big with its own.
@@ -130,12 +129,17 @@ pub(crate) struct H1 {
     pub(crate) exchanges: u32,
 }
 
+/// What an exchange runs on. It borrows the buffers, which lie beside it.
+struct Line {
+    machine: Connection,
+    wire: Wire,
+}
+
 impl H1 {
     pub(crate) fn new(machine: Connection, wire: Wire, slot: Slot, id: u64) -> Self {
         Self {
             peer: wire.peer().map(Arc::new),
-            machine,
-            wire,
+            line: Line { machine, wire },
             slot,
             id,
             bufs: None,
@@ -155,7 +159,7 @@ impl H1 {
     }
 
     pub(crate) fn machine(&self) -> &Connection {
-        &self.machine
+        &self.line.machine
     }
 
     pub(crate) fn scratch(&mut self) -> Option<&mut Scratch> {
@@ -163,12 +167,12 @@ impl H1 {
     }
 
     pub(crate) fn is_quiet(&mut self) -> bool {
-        self.wire.is_quiet()
+        self.line.wire.is_quiet()
     }
 
     /// Gives the buffers back and prepares for idling.
     pub(crate) fn park(&mut self) -> Option<Box<Bufs>> {
-        self.wire.park();
+        self.line.wire.park();
         self.take_bufs()
     }
 
@@ -189,10 +193,11 @@ impl H1 {
     ) -> Result<(), Failure> {
         let bufs = self.bufs.insert(bufs);
         self.exchanges = self.exchanges.saturating_add(1);
-        self.wire.begin();
+        self.line.wire.begin();
         let length = upload.body.framing();
         upload.ended = matches!(length, BodyLength::Empty);
-        self.machine
+        self.line
+            .machine
             .send(now, head, length, &mut bufs.tx)
             .map_err(Failure::Request)
     }
@@ -217,15 +222,15 @@ impl H1 {
         clocks: &mut Clocks,
         upload: &mut Upload,
     ) -> Poll<Result<Event, Failure>> {
-        let Some(mut bufs) = self.bufs.take() else {
+        match &mut self.bufs {
+            Some(bufs) => self.line.poll_turns(cx, now, clocks, upload, bufs),
             // Only a connection that was never begun has none.
-            return Poll::Ready(Err(Fault::new(FaultKind::Aborted, Phase::Write).into()));
-        };
-        let polled = self.poll_turns(cx, now, clocks, upload, &mut bufs);
-        self.bufs = Some(bufs);
-        polled
+            None => Poll::Ready(Err(Fault::new(FaultKind::Aborted, Phase::Write).into())),
+        }
     }
+}
 
+impl Line {
     fn poll_turns(
         &mut self,
         cx: &mut Context<'_>,
@@ -429,7 +434,7 @@ impl H1 {
     }
 
     fn phase(&self, exchange: &Progress) -> Phase {
-        if self.machine.framing().is_some() {
+        if self.machine.is_in_body() {
             Phase::Body
         } else if self.machine.is_head_begun() {
             Phase::Head
@@ -491,6 +496,6 @@ impl Progress {
 
 impl Drop for H1 {
     fn drop(&mut self) {
-        self.wire.close();
+        self.line.wire.close();
     }
 }

@@ -47,6 +47,7 @@ impl Parts {
     }
 
     /// Whether the request has a header of its own by that lower-case name.
+    #[inline]
     pub(crate) fn has(&self, name: &str) -> bool {
         self.headers
             .as_ref()

@@ -1,6 +1,7 @@
 //! The response to a call.
 
 use std::fmt;
+use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, OnceLock};
@@ -41,19 +42,14 @@ pub(crate) struct Summary {
 }
 
 impl Response {
-    pub(crate) fn new(head: ResponseHead, url: Url, summary: Summary) -> Self {
+    pub(crate) fn new(head: ResponseHead, body: Body, url: Url, summary: Summary) -> Self {
         Self {
             head,
             headers: OnceLock::new(),
-            body: Body::empty(),
+            body,
             url,
             summary,
         }
-    }
-
-    pub(crate) fn with_body(mut self, body: Body) -> Self {
-        self.body = body;
-        self
     }
 
     /// The status.
@@ -157,8 +153,9 @@ impl Response {
     /// # Cancel safety
     ///
     /// The response is consumed: dropping the future gives the rest of the body up.
-    pub async fn bytes(self) -> Result<Bytes, Error> {
-        self.body.bytes().await
+    pub fn bytes(self) -> impl Future<Output = Result<Bytes, Error>> + Send {
+        // Not `async`: the body moves into the future, and the head does not.
+        self.body.bytes()
     }
 
     /// The whole body as text. It is taken as UTF-8, whatever `Content-Type` says; invalid sequences

@@ -109,9 +109,16 @@ impl Future for Sending {
             None => live.insert(Live::begin(shared, parts, now)),
         };
         loop {
-            if let Some(end) = std::task::ready!(live.step(shared, parts, cx, now)).transpose() {
-                live.end(shared, now, &end);
-                return Poll::Ready(end);
+            match std::task::ready!(live.step(shared, parts, cx, now)) {
+                Ok(None) => {}
+                Ok(Some(response)) => {
+                    live.end(shared, now, Ok(&response));
+                    return Poll::Ready(Ok(response));
+                }
+                Err(error) => {
+                    live.end(shared, now, Err(&error));
+                    return Poll::Ready(Err(error));
+                }
             }
         }
     }
@@ -127,6 +134,11 @@ fn status_rule(head: &ResponseHead) -> &'static str {
 
 fn polled_after_end(error: Option<Error>) -> Error {
     error.unwrap_or_else(|| Error::new(Kind::Request).because("the call is over"))
+}
+
+fn deliver(parts: &Parts, head: ResponseHead, body: Body, summary: Summary) -> Progress {
+    let response = Response::new(head, body, parts.url.clone(), summary);
+    Poll::Ready(Ok(Some(response)))
 }
 
 impl Live {
@@ -173,16 +185,17 @@ impl Live {
         now: Instant,
     ) -> Progress {
         match &mut self.step {
-            Step::Begin => self.begin_attempt(shared, parts, now),
+            Step::Begin => self.begin_attempt(shared, parts, cx, now),
             Step::Lease => self.lease(shared, parts, cx, now),
             Step::Queued(ticket) => {
                 let ticket = *ticket;
                 self.poll_lease(shared, parts, cx, now, ticket)
             }
             Step::Exchanging(exchange) => {
-                let was_sent = exchange.is_sent();
+                let is_watched = self.id != 0;
+                let was_sent = is_watched && exchange.is_sent();
                 let polled = exchange.poll_head(cx, now, &mut self.clocks, &mut self.upload);
-                if !was_sent && exchange.is_sent() {
+                if is_watched && !was_sent && exchange.is_sent() {
                     let bytes = exchange.accepted();
                     shared.emit(self.id, || Event::RequestWritten { bytes });
                 }
@@ -201,15 +214,20 @@ impl Live {
         }
     }
 
-    fn begin_attempt(&mut self, shared: &Arc<Shared>, parts: &mut Parts, now: Instant) -> Progress {
+    fn begin_attempt(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &mut Parts,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Progress {
         if let Some(phase) = self.clocks.expired(now) {
             return self.expire(shared, parts, now, phase);
         }
         let attempt = self.call.begin_attempt(now);
         self.clocks.begin_attempt(now);
         shared.emit(self.id, || Event::AttemptStarted { attempt });
-        self.step = Step::Lease;
-        Poll::Ready(Ok(None))
+        self.lease(shared, parts, cx, now)
     }
 
     /// Asks for a connection: an idle one, a place in the queue, or a dial to be spawned.
@@ -424,18 +442,18 @@ impl Live {
                         Verdict::Stop { reason, .. } => Some(reason),
                     }
                 };
-                let response = self.response(parts, now, head, stop);
+                let summary = self.summary(now, stop);
                 self.finish(shared, now, reuse);
                 shared.emit(self.id, || Event::BodyEnded {
                     bytes: body.len() as u64,
                 });
-                Poll::Ready(Ok(Some(response.with_body(Body::from(body)))))
+                deliver(parts, head, body.into(), summary)
             }
             Reply::Head(head) => self.handle_head(shared, parts, now, head),
             Reply::Tunnel(head) => {
-                let response = self.response(parts, now, head, None);
+                let summary = self.summary(now, None);
                 self.give_up_exchange(shared, "no longer HTTP");
-                Poll::Ready(Ok(Some(response)))
+                deliver(parts, head, Body::empty(), summary)
             }
         }
     }
@@ -466,7 +484,7 @@ impl Live {
                 Verdict::Stop { reason, .. } => stop = Some(reason),
             }
         }
-        let response = self.response(parts, now, head, stop);
+        let summary = self.summary(now, stop);
         let Step::Exchanging(exchange) = std::mem::replace(&mut self.step, Step::Over) else {
             return Poll::Ready(Err(polled_after_end(None)));
         };
@@ -482,9 +500,8 @@ impl Live {
             self.id,
             parts.url.clone(),
         );
-        Poll::Ready(Ok(Some(
-            response.with_body(Body::incoming(Box::new(incoming))),
-        )))
+        let body = Body::incoming(Box::new(incoming));
+        deliver(parts, head, body, summary)
     }
 
     fn judge(
@@ -711,14 +728,9 @@ impl Live {
         }
     }
 
-    fn response(
-        &self,
-        parts: &Parts,
-        now: Instant,
-        head: ResponseHead,
-        stop: Option<StopReason>,
-    ) -> Response {
-        let summary = Summary {
+    /// What the response tells of the call, while its exchange is at hand.
+    fn summary(&self, now: Instant, stop: Option<StopReason>) -> Summary {
+        Summary {
             elapsed: now - self.started,
             attempts: self.call.attempt(),
             reused: self.reused,
@@ -727,8 +739,7 @@ impl Live {
                 Step::Exchanging(exchange) => exchange.peer(),
                 _ => None,
             },
-        };
-        Response::new(head, parts.url.clone(), summary)
+        }
     }
 
     fn error(&self, error: Error, parts: &Parts, stop: Option<StopReason>) -> Error {
@@ -740,7 +751,7 @@ impl Live {
     }
 
     /// The call is over: nobody is to wake it, and those who watch hear how it ended.
-    fn end(&mut self, shared: &Shared, now: Instant, end: &Result<Response, Error>) {
+    fn end(&mut self, shared: &Shared, now: Instant, end: Result<&Response, &Error>) {
         self.step = Step::Over;
         if self.registration.is_registered() {
             shared.locked(|state| self.registration.remove(state));

@@ -102,6 +102,12 @@ impl Drivers {
         }
     }
 
+    /// Whether one sleeps beyond `wake`.
+    fn is_sleepy(&self, wake: Instant) -> bool {
+        let mut list = self.list.iter();
+        list.any(|one| one.waker.is_some() && wake < one.sleeps_until)
+    }
+
     /// One that sleeps beyond `wake`.
     fn sleepy(&mut self, wake: Instant) -> Option<Waker> {
         let mut sleepy = self.list.iter_mut().filter(|one| wake < one.sleeps_until);
@@ -229,10 +235,9 @@ impl State {
         self.timers.get(TimerKey::from_bits(tag)).cloned()
     }
 
-    /// A driver that sleeps too long.
-    fn sleepy_driver(&mut self) -> Option<Waker> {
-        let wake = self.next_wake();
-        self.drivers.sleepy(wake)
+    /// Whether a driver sleeps too long.
+    fn is_driver_sleepy(&self) -> bool {
+        self.drivers.is_sleepy(self.next_wake())
     }
 
     /// When the driver has to look again, at the latest.
@@ -268,34 +273,23 @@ impl State {
 }
 
 /// Ends a locked section: unlocks, and then does what follows from it. Mostly nothing does.
-fn settle(mut state: MutexGuard<'_, State>) {
-    let (tag, evicted, driver) = (
-        state.pool.poll_wake(),
-        state.pool.poll_evicted(),
-        state.sleepy_driver(),
-    );
-    if tag.is_some() || evicted.is_some() || driver.is_some() {
-        settle_slowly(state, tag, evicted, driver);
+fn settle(state: MutexGuard<'_, State>) {
+    if state.pool.has_news() || state.is_driver_sleepy() {
+        settle_slowly(state);
     }
 }
 
 #[cold]
-fn settle_slowly(
-    mut state: MutexGuard<'_, State>,
-    mut tag: Option<u64>,
-    mut evicted: Option<Box<H1>>,
-    driver: Option<Waker>,
-) {
-    let mut wakes = Vec::from_iter(driver);
-    wakes.extend(std::iter::from_fn(|| state.sleepy_driver()));
-    while let Some(next) = tag {
-        wakes.extend(state.waker_of(next));
-        tag = state.pool.poll_wake();
+fn settle_slowly(mut state: MutexGuard<'_, State>) {
+    let wake = state.next_wake();
+    let mut wakes = Vec::new();
+    wakes.extend(std::iter::from_fn(|| state.drivers.sleepy(wake)));
+    while let Some(tag) = state.pool.poll_wake() {
+        wakes.extend(state.waker_of(tag));
     }
     let mut gone = Vec::new();
-    while let Some(h1) = evicted {
+    while let Some(h1) = state.pool.poll_evicted() {
         gone.push(h1);
-        evicted = state.pool.poll_evicted();
     }
     drop(state);
     drop(gone);

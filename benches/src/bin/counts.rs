@@ -1,27 +1,27 @@
 //! Prints one table: allocations, user-space instructions and system calls per keep-alive GET, and
 //! heap per idle connection, of each client, from one run against one server process.
 //!
-//! `cargo run --release -p fulmar-benches --bin counts [CLIENT..]`
+//! `cargo run --release -p fulmar-benches --bin counts [--check] [CLIENT..]`
+//!
+//! With `--check` it fails where a figure of this library is over its budget, and names it.
 
 use std::alloc::System;
 use std::env;
-use std::fmt::Display;
 use std::process::ExitCode;
 
+use fulmar_benches::budgets::COLUMNS;
 use fulmar_benches::clients::{Error, Look};
-use fulmar_benches::counts::{Count, IDLE, LOAD, Missing, Subject, idle};
+use fulmar_benches::counts::{IDLE, LOAD};
 use fulmar_benches::load::{self, Load, Who};
 use fulmar_benches::server::{Process, SERVE, serve};
+use fulmar_benches::table::{IDLE_CONNECTIONS, Row};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
 #[global_allocator]
 static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 
-/// How many idle connections are held for the last column.
-const IDLE_CONNECTIONS: usize = 10_000;
-
-/// How many GETs are in flight in the second half of the table.
-const AT_ONCE: usize = 64;
+/// The argument that asks whether this library keeps to its budgets.
+const CHECK: &str = "--check";
 
 fn main() -> ExitCode {
     let args: Vec<String> = env::args().skip(1).collect();
@@ -84,15 +84,18 @@ fn client(name: &str) -> Result<Who, Error> {
     found.ok_or_else(|| format!("unknown client {name}; there are {}", known()).into())
 }
 
-/// The whole table, or the lines of the clients named.
-fn table(names: &[&str]) -> Result<(), Error> {
-    let clients = match names {
-        [] => Who::ALL.to_vec(),
-        names => names
-            .iter()
-            .map(|name| client(name))
-            .collect::<Result<_, _>>()?,
-    };
+/// The whole table, or the lines of the clients named. With [`CHECK`] among the names, it fails
+/// where ours is over a budget.
+fn table(args: &[&str]) -> Result<(), Error> {
+    let names = args.iter().filter(|arg| **arg != CHECK);
+    let mut clients: Vec<Who> = names.map(|name| client(name)).collect::<Result<_, _>>()?;
+    if clients.is_empty() {
+        clients = Who::ALL.to_vec();
+    }
+    let is_checked = args.contains(&CHECK);
+    if is_checked && !clients.contains(&Who::Fulmar) {
+        return Err(format!("{CHECK} is about {}", Who::Fulmar.as_str()).into());
+    }
     let server = Process::start(IDLE_CONNECTIONS)?;
     println!(
         "One keep-alive GET: 200, 8 response headers, 128-byte body, status checked, body read."
@@ -100,43 +103,20 @@ fn table(names: &[&str]) -> Result<(), Error> {
     println!(
         "Client process only, one thread. n/n/n: instructions / allocations / system calls.\n"
     );
-    println!("| client | one at a time | {AT_ONCE} at once | with headers | idle, bytes |");
+    let names = COLUMNS.map(|column| column.name).join(" | ");
+    println!("| client | {names} | idle, bytes |");
     println!("|---|---|---|---|---|");
+    let mut excesses = Vec::new();
     for who in clients {
-        let cell = |look, concurrency| {
-            let subject = Subject {
-                addr: server.addr(),
-                who,
-                look,
-                concurrency,
-            };
-            let [instructions, allocations, syscalls] =
-                [Count::Instructions, Count::Allocations, Count::Syscalls]
-                    .map(|c| subject.per_get(c));
-            format!(
-                "{} / {} / {}",
-                show(instructions, |n| format!("{n:.0}")),
-                show(allocations, |n| format!("{:.2}", n.max(0.0))),
-                show(syscalls, |n| format!("{n:.2}")),
-            )
-        };
-        println!(
-            "| {} | {} | {} | {} | {} |",
-            who.as_str(),
-            cell(Look::Body, 1),
-            cell(Look::Body, AT_ONCE),
-            if who == Who::Bare {
-                "-".into()
-            } else {
-                cell(Look::Headers, 1)
-            },
-            show(idle(server.addr(), who, IDLE_CONNECTIONS), |n| n
-                .to_string()),
-        );
+        let row = Row::measure(server.addr(), who);
+        println!("{row}");
+        if is_checked && who == Who::Fulmar {
+            excesses = row.excesses();
+        }
     }
-    Ok(())
-}
-
-fn show<T>(number: Result<T, Missing>, format: impl Fn(T) -> String) -> impl Display {
-    number.map_or_else(|missing| missing.to_string(), format)
+    if excesses.is_empty() {
+        Ok(())
+    } else {
+        Err(excesses.join("\n").into())
+    }
 }

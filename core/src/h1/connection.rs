@@ -339,6 +339,11 @@ impl Connection {
         }
     }
 
+    /// Whether the final head was told, and the end of the response was not.
+    pub fn is_in_body(&self) -> bool {
+        self.response.is_in_body()
+    }
+
     /// How the body that is being read is framed; none outside a body.
     pub fn framing(&self) -> Option<Framing> {
         self.response.framing()

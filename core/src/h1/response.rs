@@ -45,6 +45,14 @@ pub(super) enum Response {
 }
 
 impl Response {
+    /// Whether the final head was told, and the end was not.
+    pub(super) fn is_in_body(&self) -> bool {
+        !matches!(
+            self,
+            Self::Idle | Self::Head | Self::Closed | Self::Failed(_)
+        )
+    }
+
     pub(super) fn framing(&self) -> Option<Framing> {
         match self {
             Self::Length { total, .. } => Some(Framing::Length(*total)),

@@ -18,6 +18,7 @@ use ::http::header::{HeaderMap, HeaderName, HeaderValue};
 use ::http::{StatusCode, Version};
 use bytes::Bytes;
 
+mod names;
 mod parse;
 mod read;
 mod words;
@@ -168,14 +169,20 @@ impl ResponseHead {
         for span in self.spans() {
             let (at, len) = span.value();
             let at = self.raw_at() + at;
-            let name = HeaderName::from_bytes(self.name(span));
+            let name = self.header_name(span);
             let value = HeaderValue::from_maybe_shared(self.block.slice(at..at + len));
             // Both were checked when the head was read, by the same grammar.
-            if let (Ok(name), Ok(value)) = (name, value) {
+            if let (Some(name), Ok(value)) = (name, value) {
                 map.append(name, value);
             }
         }
         map
+    }
+
+    fn header_name(&self, span: Span) -> Option<HeaderName> {
+        let (at, len) = span.name();
+        let text = self.block.get(self.raw_at() + at..).unwrap_or_default();
+        names::usual(text, len).or_else(|| HeaderName::from_bytes(self.name(span)).ok())
     }
 
     fn spans(&self) -> impl Iterator<Item = Span> {

@@ -275,6 +275,12 @@ impl<U, S: Clone> Pool<U, S> {
         pop(&mut self.evicted_shared)
     }
 
+    /// Whether [`poll_wake`](Self::poll_wake) or [`poll_evicted`](Self::poll_evicted) has something.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        !(self.wakes.is_empty() && self.evicted.is_empty())
+    }
+
     /// The tag of an asker who has been granted or refused something.
     pub fn poll_wake(&mut self) -> Option<u64> {
         pop(&mut self.wakes)

@@ -93,7 +93,7 @@ pub(super) fn parse(
             }
             Line::Empty(behind) => {
                 (parsed.len, parsed.fields) = (bytes.len() - behind.len(), fields);
-                for &span in spans.iter().take(fields) {
+                for &span in spans.get(..fields).unwrap_or_default() {
                     parsed.look_at(bytes, span);
                 }
                 return Ok(Some(()));
@@ -130,7 +130,10 @@ fn plain_lines<'a>(
 #[allow(clippy::inline_always)]
 #[inline(always)]
 fn status_line<'a>(bytes: &'a [u8], parsed: &mut Parsed) -> Result<Option<&'a [u8]>, HeadError> {
-    if let Some((b"HTTP/1.1 200 OK\r\n", rest)) = bytes.split_first_chunk() {
+    // Compared as a whole: a pattern would be, byte by byte.
+    if let Some((line, rest)) = bytes.split_first_chunk()
+        && line == b"HTTP/1.1 200 OK\r\n"
+    {
         (parsed.status, parsed.reason) = (200, 2);
         return Ok(Some(rest));
     }
