@@ -80,6 +80,7 @@ mod force;
 mod hosts;
 mod invariants;
 mod link;
+mod picture;
 mod plan;
 mod queue;
 mod random;

@@ -15,4 +15,5 @@ mod slow_readers;
 mod streams;
 mod support;
 mod sweeps;
+mod timelines;
 mod traces;
