@@ -10,10 +10,6 @@
 //!
 //! proptest! {
 //!     #![proptest_config(ProptestConfig::with_cases(20))]
-//!     # fn doc(
-//!     #     seed: u64, plan in strategy::plan(&["api.test"], Duration::from_secs(5), 3)
-//!     # ) { let _ = (seed, plan); }
-//!     #
 //!     #[test]
 //!     fn a_call_ends_whatever_happens(
 //!         seed: u64,
@@ -24,7 +20,6 @@
 //!         // .. and the rest of the test
 //!     }
 //! }
-//! # doc();
 //! ```
 
 use std::ops::Range;

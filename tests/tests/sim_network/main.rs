@@ -5,6 +5,7 @@ mod determinism;
 mod faults;
 mod invariants;
 mod links;
+mod listeners;
 mod names;
 mod one_way;
 mod orders;

@@ -124,10 +124,10 @@ fn ticked(whole: u128, step: usize) -> Option<String> {
     Some(line.into_iter().collect())
 }
 
-/// Round times, three to six of them, from zero on.
+/// Round times, four to seven of them mostly, from zero on.
 pub(super) fn ticks(length: Duration) -> impl Iterator<Item = Duration> {
     let whole = length.as_nanos();
-    let step = round_step(whole.div_ceil(5).max(1));
+    let step = round_step(whole.div_ceil(6).max(1));
     let all = (0..=whole).step_by(step);
     all.map(|at| Duration::from_nanos(at as u64))
 }

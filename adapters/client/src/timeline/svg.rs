@@ -76,14 +76,18 @@ impl Timeline {
         canvas.calls(self);
         canvas.connections(self);
         let bottom = canvas.y + 4.0;
-        bands.washes(self, top, bottom);
-        bands.grid(top, bottom);
+        let mut under = Canvas {
+            out: String::new(),
+            ..canvas
+        };
+        under.washes(self, top, bottom);
+        under.grid(top, bottom);
         let height = bottom + 34.0;
         format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height:.0}\" \
              viewBox=\"0 0 {WIDTH} {height:.0}\" role=\"img\">\n<style>{STYLE}</style>\n\
-             <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n{}{}</svg>\n",
-            bands.out, canvas.out
+             <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n{}{}{}</svg>\n",
+            under.out, bands.out, canvas.out
         )
     }
 }
