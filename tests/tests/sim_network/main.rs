@@ -1,5 +1,6 @@
 //! The simulator on its own: raw streams, faults, runs, traces. What the client does in it is
 //! tested elsewhere.
+#![allow(clippy::unwrap_used, reason = "what a test cannot go on without")]
 
 mod determinism;
 mod faults;

@@ -4,7 +4,8 @@ use std::io;
 use std::time::Duration;
 
 use fulmar_sim::timeline::Timeline;
-use fulmar_sim::{Fault, Run, Sim};
+use fulmar_sim::trace::{Event, Outcome, Record};
+use fulmar_sim::{Fate, Fault, Instant, Phase, Run, Sim};
 
 use crate::support::ms;
 
@@ -135,6 +136,83 @@ fn of_very_many_calls_the_first_are_drawn_and_the_rest_counted() {
     assert_eq!(timeline.calls.len(), 250);
     for picture in [timeline.to_string(), timeline.svg()] {
         assert!(picture.contains(".. and 50 more calls"));
+    }
+}
+
+/// One event of each kind, for any connection, with a text that is hostile to pictures.
+fn event(kind: u8, connection: u64, text: &str) -> Event {
+    let (phase, fate) = (Phase::Body, Fate::Processed);
+    let elapsed = Duration::from_secs(connection);
+    match kind {
+        0 => Event::CallStarted {
+            method: fulmar_sim::Method::GET,
+            url: text.into(),
+        },
+        1 => Event::AttemptStarted { attempt: 1 },
+        2 => Event::Waiting,
+        3 => Event::DialStarted,
+        4 => Event::Resolved { addresses: 1 },
+        5 => Event::Connected {
+            connection,
+            peer: None,
+        },
+        6 => Event::Leased {
+            connection,
+            reused: connection.is_multiple_of(2),
+            idle_for: elapsed,
+        },
+        7 => Event::RequestWritten { bytes: 1 },
+        8 => Event::HeadReceived { status: 200 },
+        9 => Event::AttemptFailed {
+            attempt: 1,
+            phase,
+            fate,
+            cause: text.into(),
+        },
+        10 => Event::RetryScheduled {
+            attempt: 2,
+            delay: elapsed,
+            reason: "status",
+            transparent: connection.is_multiple_of(2),
+        },
+        11 => Event::BodyEnded { bytes: 1 },
+        12 => Event::Parked { connection },
+        13 => Event::Closed {
+            connection,
+            why: "asked to",
+        },
+        _ => Event::CallEnded {
+            outcome: Outcome::Failed { phase, fate },
+            elapsed,
+            attempts: 1,
+        },
+    }
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config::with_cases(500))]
+
+    /// Records may be out of order, of no call, and say what they like.
+    #[test]
+    fn whatever_is_recorded_can_be_drawn(
+        records in proptest::collection::vec((0..15u8, 0..4u64, 0..4u64, proptest::num::u64::ANY), 0..40),
+        is_wide: bool,
+        text in "[ -~]{0,20}|\\PC{0,20}|[\u{0}-\u{1f}<&>]{0,20}",
+        band in (proptest::num::u64::ANY, proptest::num::u64::ANY),
+    ) {
+        let scale = if is_wide { u64::MAX } else { 1_000_000_000 };
+        let records: Vec<_> = (records.into_iter())
+            .map(|(kind, call, connection, at)| Record {
+                at: Instant::from_nanos(at % scale),
+                call,
+                event: event(kind, connection, &text),
+            })
+            .collect();
+        let (from, to) = (Instant::from_nanos(band.0), Instant::from_nanos(band.1));
+        let timeline = Timeline::of(&records).band(from, to, text.as_str());
+        check_xml(&timeline.svg());
+        let lines = timeline.to_string();
+        proptest::prop_assert!(lines.lines().all(|line| !line.contains(char::is_control)));
     }
 }
 

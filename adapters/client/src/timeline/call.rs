@@ -280,11 +280,9 @@ impl Reader {
         }
     }
 
-    /// A connection that closes while the attempt has none was an idle one of no use.
+    /// A connection that closes while the attempt asks for one was an idle one of no use.
     fn find_closed(&mut self, connection: u64) {
-        if let Some((attempt, ..)) = &mut self.open
-            && attempt.link.is_none()
-        {
+        if let Some((attempt, Stage::Ask, _)) = &mut self.open {
             attempt.found_closed.push(connection);
         }
     }

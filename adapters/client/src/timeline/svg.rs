@@ -11,12 +11,14 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use fulmar_core::trace::Outcome;
+
 use super::call::{Attempt, Call, Rest, Row, Span, Stage};
 use super::connection::Connection;
 use super::text::{SHOWN, one_line, plural};
 use super::{Timeline, bar, units};
 
-const WIDTH: f64 = 1120.0;
+const WIDTH: f64 = 1160.0;
 /// Where time begins and ends.
 const LEFT: f64 = 300.0;
 const RIGHT: f64 = 840.0;
@@ -89,6 +91,25 @@ impl Timeline {
              <rect width=\"100%\" height=\"100%\" fill=\"#fff\"/>\n{}{}{}</svg>\n",
             under.out, bands.out, canvas.out
         )
+    }
+}
+
+impl Call {
+    /// How it ended, in a few words, and their class. A body may fail after its head.
+    fn ending(&self) -> (&'static str, String) {
+        let has_failed =
+            matches!(self.rows.last(), Some(Row::Attempt(last)) if last.failure.is_some());
+        let (class, what) = match self.outcome {
+            Some(Outcome::Status(status)) if !has_failed => {
+                let class = if status < 400 { "good" } else { "bad" };
+                (class, status.to_string())
+            }
+            Some(Outcome::Cancelled) => ("dim", "cancelled".to_owned()),
+            Some(Outcome::Deadline) => ("bad", "deadline exceeded".to_owned()),
+            Some(_) => ("bad", "failed".to_owned()),
+            None => return ("dim", String::new()),
+        };
+        (class, format!("{what} after {}", units::time(self.length)))
     }
 }
 
@@ -166,17 +187,8 @@ impl Canvas {
         self.next_row();
         let name = format!("{} {}", call.number, call.request);
         self.text(MARGIN, "name", &one_line(&name, 110));
-        let outcome = call.outcome.map(|outcome| {
-            let class = if matches!(outcome, fulmar_core::trace::Outcome::Status(200..=399)) {
-                "good"
-            } else {
-                "bad"
-            };
-            (class, format!("{outcome}, {}", units::time(call.length)))
-        });
-        if let Some((class, outcome)) = outcome {
-            self.text(REMARK, class, &one_line(&outcome, 38));
-        }
+        let (class, outcome) = call.ending();
+        self.text(REMARK, class, &outcome);
         let mut rest = None;
         let mut tries = 0;
         for row in &call.rows {
@@ -203,11 +215,11 @@ impl Canvas {
         }
         if let Some(failure) = attempt.failure_text() {
             self.text(end - 4.0, "bad", "✗");
-            return self.text(REMARK, "bad", &one_line(&failure, 38));
+            return self.text(REMARK, "bad", &one_line(&failure, 44));
         }
         let status = attempt.status.map(|status| format!("{status}  "));
         let remark = status.unwrap_or_default() + &attempt.timings();
-        self.text(REMARK, "dim", &one_line(&remark, 38));
+        self.text(REMARK, "dim", &one_line(&remark, 44));
     }
 
     /// Draws a span, at least a pixel and a half wide, and returns where it ends.
@@ -217,7 +229,12 @@ impl Canvas {
             return to;
         }
         let width = (to - from).max(1.5);
-        self.bar(from, width, colour(span.stage), span.to - span.from);
+        self.bar(
+            from,
+            width,
+            colour(span.stage),
+            span.to.saturating_sub(span.from),
+        );
         from + width
     }
 
