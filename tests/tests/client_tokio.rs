@@ -3,13 +3,14 @@
 
 use std::future::Future;
 use std::io::Write;
+use std::pin::Pin;
 use std::sync::OnceLock;
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
 use fulmar_tests::loopback::{Loopback, respond};
-use fulmar_tokio::{Client, Error, Limits, Timeouts, Tokio};
+use fulmar_tokio::{Body, Bytes, Client, Error, Limits, Response, Sending, Timeouts, Tokio};
 use tokio::runtime::{Builder, Runtime};
 
 fn current_thread() -> Runtime {
@@ -175,6 +176,15 @@ fn a_thousand_concurrent_requests_share_connections_and_leave_no_socket_open() {
     drop(runtime);
 }
 
+/// Runs a call in a task of its own, where it is polled only when it is woken: a `timeout` around it
+/// would poll it at its own end, and find it overdue.
+async fn woken(call: Sending) -> Result<Response, Error> {
+    tokio::time::timeout(Duration::from_secs(20), tokio::spawn(call))
+        .await
+        .expect("a timeout of the client's own")
+        .unwrap()
+}
+
 /// A listener that accepts and never answers.
 fn black_hole() -> (std::net::TcpListener, String) {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -205,12 +215,7 @@ fn timeouts_work_after_a_runtime_went_before_it_ran_anything() {
     }
     drop(runtime);
     let runtime = current_thread();
-    let error = runtime.block_on(async {
-        let call = client.get(&url).send();
-        tokio::time::timeout(Duration::from_secs(20), call)
-            .await
-            .expect("a timeout of the client's own")
-    });
+    let error = runtime.block_on(async { woken(client.get(&url).send()).await });
     assert!(error.unwrap_err().is_timeout());
     let gauges = client.gauges();
     assert_eq!((gauges.busy, gauges.waiting, gauges.connecting), (0, 0, 0));
@@ -229,20 +234,11 @@ fn timeouts_of_one_runtime_survive_the_end_of_another() {
     let background = thread::spawn({
         let client = client.clone();
         let url = url.clone();
-        move || {
-            second.block_on(async {
-                let call = client.get(&url).send();
-                tokio::time::timeout(Duration::from_secs(20), call).await
-            })
-        }
+        move || second.block_on(async { woken(client.get(&url).send()).await })
     });
     thread::sleep(Duration::from_millis(100));
     drop(first);
-    let error = background
-        .join()
-        .unwrap()
-        .expect("a timeout of the client's own")
-        .unwrap_err();
+    let error = background.join().unwrap().unwrap_err();
     assert!(error.is_timeout(), "{error}");
 }
 
@@ -350,4 +346,43 @@ fn many_threads_share_one_client() {
     assert_eq!((gauges.busy, gauges.waiting), (0, 0), "{gauges:?}");
     drop(client);
     server.wait_until_open(0);
+}
+
+struct Once(Option<Bytes>);
+
+impl futures_core::Stream for Once {
+    type Item = std::io::Result<Bytes>;
+
+    fn poll_next(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Poll::Ready(self.0.take().map(Ok))
+    }
+}
+
+#[test]
+fn a_stream_that_can_be_sent_once_survives_the_end_of_the_runtime_of_an_idle_connection() {
+    let server = Loopback::start(|request, stream| {
+        respond(stream, 200, &request.body)?;
+        Ok(true)
+    });
+    let client = Client::new(Tokio::new());
+    for round in 0..3 {
+        let body = Body::stream(Once(Some(Bytes::from_static(b"once"))));
+        let put = client.put(server.url("/")).body(body).send();
+        let text = current_thread().block_on(async { put.await.unwrap().text().await.unwrap() });
+        assert_eq!(text, "once", "runtime {round}");
+    }
+    assert_eq!(server.requests().len(), 3, "nothing was sent twice");
+}
+
+#[test]
+fn timeouts_work_while_the_runtime_that_was_first_is_not_being_driven() {
+    let (_listener, url) = black_hole();
+    let client = impatient(Duration::from_millis(50));
+    let first = current_thread();
+    let error = first.block_on(client.get(&url).send()).unwrap_err();
+    assert!(error.is_deadline(), "{error}");
+    // It is still there, and with it the task that it began; nobody drives it.
+    let error = current_thread().block_on(async { woken(client.get(&url).send()).await });
+    assert!(error.unwrap_err().is_deadline());
+    drop(first);
 }

@@ -373,6 +373,50 @@ fn interim_responses_come_first_and_are_limited() {
 }
 
 #[test]
+fn the_highest_limit_on_interim_responses_is_a_limit() {
+    let limits = Limits::default().interims(255).interim_bytes(usize::MAX);
+    let mut exchange = Exchange::begin(&Method::GET, &[], limits);
+    let hint = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    assert_eq!(
+        exchange.feed(hint.repeat(255).as_bytes()).read(),
+        Got::More("")
+    );
+    assert_eq!(
+        exchange.feed(hint.as_bytes()).read(),
+        Got::Error(Error::Interims)
+    );
+}
+
+#[test]
+fn interim_heads_may_be_as_long_as_their_limit_together() {
+    let hint = "HTTP/1.1 103 Early Hints\r\n\r\n";
+    let limits = Limits::default().interim_bytes(3 * hint.len());
+    let mut exchange = Exchange::begin(&Method::GET, &[], limits);
+    let three = hint.repeat(3);
+    assert_eq!(exchange.feed(three.as_bytes()).read(), Got::More(""));
+    let limits = Limits::default().interim_bytes(3 * hint.len() - 1);
+    let mut exchange = Exchange::begin(&Method::GET, &[], limits);
+    let error = Got::Error(Error::Interims);
+    assert_eq!(exchange.feed(three.as_bytes()).read(), error);
+}
+
+#[test]
+fn a_switch_before_the_request_is_complete_is_refused() {
+    let mut exchange = Exchange {
+        connection: Connection::new(Limits::default()),
+        rx: BytesMut::new(),
+        scratch: Scratch::default(),
+    };
+    exchange.send(
+        &Method::PUT,
+        &[("upgrade", "websocket")],
+        BodyLength::Known(5),
+    );
+    exchange.feed(b"HTTP/1.1 101 Switching\r\nUpgrade: websocket\r\n\r\n");
+    assert_eq!(exchange.read(), Got::Error(Error::Upgrade));
+}
+
+#[test]
 fn a_switch_is_to_what_was_offered() {
     let offer: &[(&str, &str)] = &[("upgrade", "websocket, foo/2"), ("connection", "upgrade")];
     for (chosen, is_offered) in [

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use chacha20::ChaCha8Rng;
 use chacha20::rand_core::SeedableRng;
+use fulmar_core::budget::{BudgetConfig, Cost};
 use fulmar_core::fault::{Fault, FaultKind, Phase};
 use fulmar_core::pool::{
     Ask, Config, Connection, Discard, Lease, Limits, Pool, Refusal, Slot, Ticket,
@@ -548,6 +549,22 @@ fn a_dial_granted_and_not_begun_passes_to_the_next_or_frees_its_room() {
 }
 
 #[test]
+fn a_granted_dial_is_dropped_once_another_serves_all_who_still_wait() {
+    let mut s = Scene::new(Limits::new().total(2));
+    let (x, y) = (s.busy(B, "x"), s.busy(B, "y"));
+    let (first, second) = (s.wait(A), s.wait(A));
+    s.pool.discard(s.now, x, Discard::Spent);
+    let dial = s.granted_dial(first);
+    s.pool.discard(s.now, y, Discard::Spent);
+    assert_eq!(s.pool.gauges().connecting, 2);
+    s.pool.cancel(s.now, first);
+    assert_eq!(s.poll(second), None);
+    assert_eq!(s.pool.gauges().connecting, 1);
+    s.connect(dial, "z");
+    assert_eq!(s.taken(second).1, "z");
+}
+
+#[test]
 fn routes_held_up_by_the_total_limit_take_turns() {
     let mut s = Scene::new(Limits::new().total(2));
     let mut out = vec![(A, s.busy(A, "c")), (A, s.busy(A, "c"))];
@@ -697,6 +714,21 @@ fn closing_refuses_who_waits_and_who_comes_and_evicts_what_returns() {
 }
 
 #[test]
+fn a_shared_connection_goes_with_its_last_part_once_the_pool_is_closed() {
+    let mut s = Scene::new(Limits::new());
+    let Lease::Dial(ticket, x) = s.ask(A, cold()) else {
+        panic!()
+    };
+    s.share(x, 1, 10);
+    assert!(matches!(s.poll(ticket), Some(Ok(Lease::Share(..)))));
+    s.pool.close(s.now);
+    assert_eq!(s.pool.gauges().busy, 1);
+    s.pool.release(s.now, x);
+    assert_eq!(s.pool.poll_evicted_shared(), Some(1));
+    assert_eq!(s.pool.gauges().total, 0);
+}
+
+#[test]
 fn a_route_with_nothing_in_it_is_forgotten_after_a_minute_with_its_budget() {
     let mut s = Scene::new(Limits::new());
     let slot = s.busy(A, "x");
@@ -711,6 +743,25 @@ fn a_route_with_nothing_in_it_is_forgotten_after_a_minute_with_its_budget() {
     }
     assert!(s.now - emptied >= Duration::from_secs(60));
     assert!(s.now - emptied <= Duration::from_secs(180));
+}
+
+#[test]
+fn a_route_whose_budget_never_recovers_is_forgotten_after_ten_minutes() {
+    let budget = BudgetConfig {
+        refill: 0.0,
+        ..BudgetConfig::default()
+    };
+    let mut s = Scene::with(Config {
+        budget,
+        ..Config::new()
+    });
+    let emptied = s.now;
+    assert!(s.pool.budget(s.now, A).withdraw(emptied, Cost::Fast));
+    while s.pool.routes() > 0 {
+        assert!(s.timeout());
+        assert!(s.now - emptied <= Duration::from_secs(660));
+    }
+    assert!(s.now - emptied >= Duration::from_secs(600));
 }
 
 #[test]

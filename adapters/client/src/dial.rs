@@ -55,6 +55,8 @@ pub(crate) fn spawn(
         call,
         registration: Registration::default(),
     };
+    // The task holds the slot already: an observer may panic.
+    shared.emit(call, || Event::DialStarted);
     shared.net.spawn(Box::pin(task.run()));
 }
 
@@ -153,7 +155,8 @@ impl Task {
             return Poll::Ready(Err(Fault::new(FaultKind::TimedOut, phase)));
         }
         if !self.registration.covers(&shared, cx, now, until) {
-            shared.locked_and_driven(|state| self.registration.register(state, cx, until));
+            let waker = cx.waker().clone();
+            shared.locked_and_driven(|state| self.registration.register(state, waker, until));
         }
         Poll::Pending
     }
@@ -167,15 +170,15 @@ impl Task {
         };
         let now = self.net.now();
         let machine = h1::Connection::new(shared.settings.h1);
-        let peer = wire.peer();
         let mut h1 = Box::new(H1::new(machine, wire, slot, 0));
-        let connection = shared.locked(|state| {
+        let peer = h1.peer.as_deref().copied();
+        let (connection, _waker) = shared.locked(|state| {
             let connection = state.next_connection();
             h1.id = connection;
-            self.registration.remove(state);
+            let waker = self.registration.remove(state);
             let State { pool, rng, .. } = state;
             pool.handle_connected(now, slot, Connection::Exclusive(h1), rng);
-            connection
+            (connection, waker)
         });
         shared.emit(self.call, || Event::Connected { connection, peer });
     }

@@ -1,9 +1,9 @@
-//! The client's one background task: deadlines, idle connections, short rests of dropped bodies.
+//! The client's background task: deadlines, idle connections, short rests of dropped bodies.
 //!
 //! It sleeps until the earliest of all deadlines and wakes those that are due; each reads the clock
 //! itself. While the pool has anything it looks once a second, evicts what is expired, too old or no
 //! longer quiet, and it drains what dropped bodies left. It holds the client weakly and ends when
-//! there is nothing to do.
+//! there is nothing to do. There is one on each runtime from which the client is used.
 
 use std::future::{Future, poll_fn};
 use std::sync::{Arc, Weak};
@@ -29,9 +29,13 @@ const DRAIN_MAX: u64 = 64 * 1024;
 const DRAIN_FOR: Duration = Duration::from_millis(50);
 
 /// Runs until there is nothing to do or nobody to do it for.
-pub(crate) fn run(shared: Weak<Shared>, net: Arc<dyn Net>) -> impl Future<Output = ()> + Send {
+pub(crate) fn run(
+    shared: Weak<Shared>,
+    net: Arc<dyn Net>,
+    runtime: u64,
+) -> impl Future<Output = ()> + Send {
     // Made at once: a runtime may drop the task before it polls it.
-    drive(Guard(shared), net)
+    drive(Guard { shared, runtime }, net)
 }
 
 async fn drive(guard: Guard, net: Arc<dyn Net>) {
@@ -39,7 +43,7 @@ async fn drive(guard: Guard, net: Arc<dyn Net>) {
     let mut next_look = net.now() + TICK;
     poll_fn(|cx| {
         loop {
-            let Some(shared) = guard.0.upgrade() else {
+            let Some(shared) = guard.shared.upgrade() else {
                 return Poll::Ready(());
             };
             let now = net.now();
@@ -48,7 +52,7 @@ async fn drive(guard: Guard, net: Arc<dyn Net>) {
                 look(&shared, now);
                 next_look = now + TICK;
             }
-            let Some(until) = tick(&shared, cx, now, next_look) else {
+            let Some(until) = tick(&shared, cx, now, next_look, guard.runtime) else {
                 return Poll::Ready(());
             };
             // The client may go while this sleeps.
@@ -61,12 +65,18 @@ async fn drive(guard: Guard, net: Arc<dyn Net>) {
         }
     })
     .await;
-    // Ended in order: `running` was cleared in the section that found nothing to do.
+    // Ended in order: it was taken off the list in the section that found nothing to do.
     guard.disarm();
 }
 
 /// One turn: wakes whom a deadline concerns, and says until when to sleep.
-fn tick(shared: &Arc<Shared>, cx: &Context<'_>, now: Instant, look: Instant) -> Option<Instant> {
+fn tick(
+    shared: &Arc<Shared>,
+    cx: &Context<'_>,
+    now: Instant,
+    look: Instant,
+    runtime: u64,
+) -> Option<Instant> {
     let mut due: Vec<Waker> = Vec::new();
     let until = shared.locked(|state| {
         state.pool.handle_timeout(now);
@@ -75,7 +85,7 @@ fn tick(shared: &Arc<Shared>, cx: &Context<'_>, now: Instant, look: Instant) -> 
                 due.push(waker.clone());
             }
         }
-        state.rest(cx, look)
+        state.rest(cx, look, runtime)
     });
     for waker in due {
         waker.wake();
@@ -85,23 +95,21 @@ fn tick(shared: &Arc<Shared>, cx: &Context<'_>, now: Instant, look: Instant) -> 
 
 impl State {
     /// Decides when the driver looks again; `None`, and no longer running, where nothing is left.
-    fn rest(&mut self, cx: &Context<'_>, look: Instant) -> Option<Instant> {
+    fn rest(&mut self, cx: &Context<'_>, look: Instant, runtime: u64) -> Option<Instant> {
         let gauges = self.pool.gauges();
         if gauges.total == 0
             && gauges.waiting == 0
             && self.timers.is_empty()
             && self.drains.is_empty()
         {
-            self.driver.running = false;
-            self.driver.waker = None;
+            self.drivers.end(runtime);
             return None;
         }
         let mut until = self.next_wake();
         if gauges.total > 0 {
             until = until.min(look);
         }
-        self.driver.sleeps_until = until;
-        self.driver.waker = Some(cx.waker().clone());
+        self.drivers.sleep(runtime, until, cx.waker().clone());
         Some(until)
     }
 }
@@ -113,22 +121,25 @@ fn look(shared: &Arc<Shared>, now: Instant) {
 
 /// Where the driver's runtime goes away, others must not wait for it: all are woken, and the first
 /// one to look finds that it has to be started again.
-struct Guard(Weak<Shared>);
+struct Guard {
+    shared: Weak<Shared>,
+    runtime: u64,
+}
 
 impl Guard {
     fn disarm(mut self) {
-        self.0 = Weak::new();
+        self.shared = Weak::new();
     }
 }
 
 impl Drop for Guard {
     fn drop(&mut self) {
-        let Some(shared) = self.0.upgrade() else {
+        let Some(shared) = self.shared.upgrade() else {
             return;
         };
         let mut due: Vec<Waker> = Vec::new();
         shared.locked(|state| {
-            shared.lose_driver(state);
+            shared.lose_driver(state, self.runtime);
             while let Some(key) = state.timers.expire(Instant::MAX) {
                 if let Some(waker) = state.timers.get(key) {
                     due.push(waker.clone());
@@ -176,10 +187,10 @@ impl Drain {
         let mut drain = Some(self);
         shared.locked(|state| {
             let slot = drain.as_ref().map(|drain| drain.h1.slot);
-            if state.driver.running && slot.is_some_and(|slot| state.pool.drain(slot)) {
+            if state.drivers.is_running() && slot.is_some_and(|slot| state.pool.drain(slot)) {
                 state.drains.extend(drain.take());
-                // The driver has to poll it once to be woken by its bytes.
-                state.driver.sleeps_until = Instant::MAX;
+                // A driver has to poll it once to be woken by its bytes.
+                state.drivers.rouse();
             }
         });
         if let Some(drain) = drain {

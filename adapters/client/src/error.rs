@@ -9,6 +9,7 @@ use std::sync::Arc;
 use fulmar_core::call::AttemptRecord;
 use fulmar_core::fault::{Fate, Fault, FaultKind, Phase};
 use fulmar_core::retry::StopReason;
+use http::StatusCode;
 
 /// What kind of thing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -67,6 +68,7 @@ struct Detail {
     cause: Cause,
     url: Option<Box<str>>,
     peer: Option<SocketAddr>,
+    status: Option<StatusCode>,
     stop: Option<StopReason>,
     attempts: Vec<AttemptRecord>,
     tried: u32,
@@ -89,6 +91,7 @@ impl Error {
             cause: Cause::None,
             url: None,
             peer: None,
+            status: None,
             stop: None,
             attempts: Vec::new(),
             tried: 0,
@@ -141,6 +144,12 @@ impl Error {
             .edit(|detail| detail.cause = Cause::Protocol(cause))
     }
 
+    pub(crate) fn of_status(status: StatusCode) -> Self {
+        Self::new(Kind::Status)
+            .because(status.to_string())
+            .edit(|detail| detail.status = Some(status))
+    }
+
     pub(crate) fn timeout(phase: Phase) -> Self {
         Self::new(Kind::Timeout).at(phase)
     }
@@ -165,8 +174,8 @@ impl Error {
         self.edit(|detail| detail.url = Some(url.into()))
     }
 
-    pub(crate) fn with_peer(self, peer: Option<SocketAddr>) -> Self {
-        self.edit(|detail| detail.peer = peer)
+    pub(crate) fn with_peer(self, peer: Option<&SocketAddr>) -> Self {
+        self.edit(|detail| detail.peer = peer.copied())
     }
 
     pub(crate) fn with_history(
@@ -243,6 +252,36 @@ impl Error {
     pub fn is_connect(&self) -> bool {
         let dialling = |phase| (Phase::Dns..=Phase::Tls).contains(&phase);
         self.0.kind == Kind::Connect || self.0.phase.is_some_and(dialling)
+    }
+
+    /// Whether the client's settings contradict each other.
+    pub fn is_builder(&self) -> bool {
+        self.0.kind == Kind::Builder
+    }
+
+    /// Whether the request cannot be sent as it is.
+    pub fn is_request(&self) -> bool {
+        self.0.kind == Kind::Request
+    }
+
+    /// Whether the response's body failed, by the connection, a timeout or its framing.
+    pub fn is_body(&self) -> bool {
+        self.0.phase == Some(Phase::Body) && self.0.kind != Kind::Decode
+    }
+
+    /// Whether the body came whole and is not what the caller asked for.
+    pub fn is_decode(&self) -> bool {
+        self.0.kind == Kind::Decode
+    }
+
+    /// Whether it is a status that the caller asked to be an error; [`Error::status`] has it.
+    pub fn is_status(&self) -> bool {
+        self.0.kind == Kind::Status
+    }
+
+    /// The status that is the error.
+    pub fn status(&self) -> Option<StatusCode> {
+        self.0.status
     }
 
     /// Whether the client was shut down.

@@ -110,9 +110,9 @@ impl Exchange {
         }
     }
 
-    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+    pub(crate) fn peer(&self) -> Option<Arc<SocketAddr>> {
         match self {
-            Self::H1(h1) => h1.peer(),
+            Self::H1(h1) => h1.peer.clone(),
             Self::H2(stream) => match *stream {},
         }
     }
@@ -166,8 +166,8 @@ fn finish_h1(
     };
     if let Reuse::Close(_) = reuse {
         shared.locked(|state| {
-            registration.remove(state);
             earn(state, h1.slot);
+            registration.remove(state)
         });
         return shared.discard(h1, Discard::Spent, "not reusable");
     }
@@ -175,12 +175,12 @@ fn finish_h1(
     let (slot, id) = (h1.slot, h1.id);
     let bufs = h1.park();
     shared.locked(|state| {
-        registration.remove(state);
         if let Some(bufs) = bufs {
             state.give_back(bufs);
         }
         earn(state, slot);
         state.pool.park(now, slot, h1, hint);
+        registration.remove(state)
     });
     shared.emit(0, || fulmar_core::trace::Event::Parked { connection: id });
 }

@@ -1,6 +1,7 @@
 //! One HTTP/1.1 connection: the machine, its wire, and the buffers lent to it while it is busy.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -121,6 +122,8 @@ pub(crate) struct H1 {
     wire: Wire,
     pub(crate) slot: Slot,
     pub(crate) id: u64,
+    /// Shared with its responses, of which each would be too big with its own.
+    pub(crate) peer: Option<Arc<SocketAddr>>,
     /// Lent while busy.
     bufs: Option<Box<Bufs>>,
     /// Exchanges begun on it.
@@ -130,6 +133,7 @@ pub(crate) struct H1 {
 impl H1 {
     pub(crate) fn new(machine: Connection, wire: Wire, slot: Slot, id: u64) -> Self {
         Self {
+            peer: wire.peer().map(Arc::new),
             machine,
             wire,
             slot,
@@ -142,10 +146,6 @@ impl H1 {
     /// Bytes of the request that the transport took.
     pub(crate) fn accepted(&self) -> u64 {
         self.bufs.as_ref().map_or(0, |bufs| bufs.exchange.accepted)
-    }
-
-    pub(crate) fn peer(&self) -> Option<SocketAddr> {
-        self.wire.peer()
     }
 
     /// Whether the last byte of the request is with the transport.
@@ -308,7 +308,7 @@ impl H1 {
         bufs: &mut Bufs,
     ) -> Result<(), Failure> {
         for _ in 0..TURNS {
-            let starved = self.pull(cx, upload, bufs)?;
+            self.pull(cx, upload, bufs)?;
             // After an early answer the rest of the request has no clock; the answer's body has.
             let writing = clocks.phase() == Some(Phase::Write);
             if bufs.tx.is_empty() && self.wire.is_flushed() {
@@ -326,14 +326,15 @@ impl H1 {
                 }
                 return Ok(());
             }
-            if writing && !starved {
+            if writing {
                 clocks.suspended(now, false);
             }
             match self.wire.poll_write(cx, &mut bufs.tx, Phase::Write) {
                 Poll::Ready(Ok(n)) => {
                     bufs.exchange.accepted += n as u64;
                     // Written to its end, the request's clock is about to stop anyway.
-                    if writing && !(bufs.tx.is_empty() && self.wire.is_flushed()) {
+                    let is_last = upload.ended && bufs.tx.is_empty() && self.wire.is_flushed();
+                    if writing && !is_last {
                         clocks.progress(now, n);
                     }
                 }
@@ -351,20 +352,20 @@ impl H1 {
         Ok(())
     }
 
-    /// Pulls the user's body while little waits to be written. True where it has nothing right now.
+    /// Pulls the user's body while little waits to be written.
     fn pull(
         &mut self,
         cx: &mut Context<'_>,
         upload: &mut Upload,
         bufs: &mut Bufs,
-    ) -> Result<bool, Failure> {
+    ) -> Result<(), Failure> {
         let mut turns = 0;
         while !upload.ended && bufs.tx.len() < WRITE_AHEAD && self.machine.is_body_wanted() {
             turns += 1;
             if turns > PULLS {
                 // A stream of many small or empty chunks must not keep others from their turn.
                 cx.waker().wake_by_ref();
-                return Ok(false);
+                return Ok(());
             }
             match upload.body.poll_outgoing(cx) {
                 Poll::Ready(Some(Ok(chunk))) => {
@@ -380,10 +381,10 @@ impl H1 {
                         .send_end(None, &mut bufs.tx)
                         .map_err(Failure::Request)?;
                 }
-                Poll::Pending => return Ok(true),
+                Poll::Pending => return Ok(()),
             }
         }
-        Ok(false)
+        Ok(())
     }
 
     fn poll_incoming(

@@ -111,8 +111,9 @@ impl Incoming {
             .poll_timeout()
             .map_or(Instant::MAX, |(at, _)| at);
         if !self.registration.covers(&self.shared, cx, now, next) {
+            let waker = cx.waker().clone();
             self.shared
-                .locked_and_driven(|state| self.registration.register(state, cx, next));
+                .locked_and_driven(|state| self.registration.register(state, waker, next));
         }
         Poll::Pending
     }
@@ -126,7 +127,7 @@ impl Incoming {
         self.shared.locked(|state| self.registration.remove(state));
         let error = error
             .with_fate(Fate::Processed)
-            .with_peer(peer)
+            .with_peer(peer.as_deref())
             .with_url(self.url.as_str());
         self.shared.emit(self.call, || Event::AttemptFailed {
             attempt: 0,

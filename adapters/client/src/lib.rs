@@ -9,6 +9,7 @@
 pub mod net;
 pub mod timeline;
 
+mod basic;
 mod body;
 mod builder;
 mod client;

@@ -58,6 +58,13 @@ pub trait Net: Send + Sync + 'static {
     /// Runs a task to its end, detached. Where the runtime is gone or not there, it drops the task.
     fn spawn(&self, task: BoxFuture<()>);
 
+    /// Names the runtime that polls this very moment, on which [`Net::spawn`] would start a task. A
+    /// client that is used from several at once runs its background task on each, because one may
+    /// stand still while another is driven. Default: 0, the only one.
+    fn runtime(&self) -> u64 {
+        0
+    }
+
     /// Runs blocking work (files, platform certificates) where it blocks nobody; the simulator runs
     /// it inline.
     fn block(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<()>;

@@ -156,6 +156,20 @@ impl RequestBuilder {
         })
     }
 
+    /// Sends `Authorization: Basic` with a user's name and password (none is empty). The value is
+    /// marked sensitive. A colon in the name or a control character in either fails the request.
+    pub fn basic_auth(self, user: impl fmt::Display, password: Option<impl fmt::Display>) -> Self {
+        self.edit(|parts| {
+            let password = password.map_or_else(String::new, |password| password.to_string());
+            let value = crate::basic::credentials(&user.to_string(), &password)
+                .ok_or_else(|| Error::new(Kind::Request).because("credentials for Basic"))?;
+            let mut value = HeaderValue::try_from(value).map_err(invalid)?;
+            value.set_sensitive(true);
+            parts.headers_mut().insert(AUTHORIZATION, value);
+            Ok(())
+        })
+    }
+
     /// Sets the body.
     pub fn body(self, body: impl Into<Body>) -> Self {
         self.edit(|parts| {

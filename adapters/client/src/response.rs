@@ -1,7 +1,10 @@
 //! The response to a call.
 
 use std::fmt;
-use std::sync::OnceLock;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,12 +31,13 @@ pub struct Response {
 }
 
 /// How the call went.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Summary {
     pub(crate) elapsed: Duration,
     pub(crate) attempts: u32,
     pub(crate) reused: bool,
     pub(crate) stop: Option<StopReason>,
+    pub(crate) peer: Option<Arc<SocketAddr>>,
 }
 
 impl Response {
@@ -77,6 +81,11 @@ impl Response {
         &self.url
     }
 
+    /// The peer's address, where the transport has one.
+    pub fn remote_addr(&self) -> Option<SocketAddr> {
+        self.summary.peer.as_deref().copied()
+    }
+
     /// The rest of the body in bytes, where it is known before the end.
     pub fn content_length(&self) -> Option<u64> {
         self.body.len()
@@ -115,8 +124,8 @@ impl Response {
     pub fn error_for_status(self) -> Result<Self, Error> {
         let status = self.status();
         if status.is_client_error() || status.is_server_error() {
-            let error = Error::new(Kind::Status).because(status.to_string());
-            return Err(error
+            return Err(Error::of_status(status)
+                .with_peer(self.summary.peer.as_deref())
                 .with_fate(fulmar_core::fault::Fate::Processed)
                 .with_url(self.url.as_str())
                 .with_history(self.summary.attempts, &[], self.summary.stop));
@@ -193,6 +202,15 @@ impl Response {
     /// The body alone.
     pub fn into_body(self) -> Body {
         self.body
+    }
+}
+
+/// The body, chunk by chunk as it arrives.
+impl futures_core::Stream for Response {
+    type Item = Result<Bytes, Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.body).poll_next(cx)
     }
 }
 

@@ -223,8 +223,9 @@ impl Live {
         let bound = self.clocks.lower_bound(now).unwrap_or(Instant::MAX);
         let route = parts.url.origin();
         let mut bufs = None;
-        let lease = shared.locked_and_driven(|state| {
-            let tag = self.registration.register(state, cx, bound);
+        let waker = cx.waker().clone();
+        let (lease, _replaced) = shared.locked_and_driven(|state| {
+            let (tag, replaced) = self.registration.register(state, waker, bound);
             let repeatable = self.call.request().repeat_ok();
             let ask = Ask {
                 fresh: self.fresh,
@@ -234,7 +235,7 @@ impl Live {
             };
             let lease = state.pool.checkout(now, route, ask);
             bufs = self.account(state, now, route, &lease);
-            lease
+            (lease, replaced)
         });
         self.handle_lease(shared, parts, cx, now, lease, bufs)
     }
@@ -319,7 +320,6 @@ impl Live {
         let timeouts = options
             .and_then(|o| o.timeouts.as_ref())
             .unwrap_or(&shared.settings.timeouts);
-        shared.emit(self.id, || Event::DialStarted);
         crate::dial::spawn(shared, &parts.url, slot, timeouts, self.id, now);
     }
 
@@ -342,11 +342,7 @@ impl Live {
             self.step = Step::Lease;
             return Poll::Ready(Ok(None));
         }
-        shared.emit(self.id, || Event::Leased {
-            connection: h1.id,
-            reused: h1.exchanges > 0,
-            idle_for: self.idle_for,
-        });
+        let connection = h1.id;
         self.upload = Upload::new(parts.body.attempt());
         self.clocks.entered(now, Phase::Write);
         let begun = parts.send(
@@ -358,6 +354,12 @@ impl Live {
             self.without_expect,
         );
         self.step = Step::Exchanging(Exchange::H1(h1));
+        // Not before the connection has an owner: an observer may panic.
+        shared.emit(self.id, || Event::Leased {
+            connection,
+            reused: self.reused,
+            idle_for: self.idle_for,
+        });
         match begun {
             Ok(()) => Poll::Ready(Ok(None)),
             Err(failure) => self.handle_failure(shared, parts, now, failure),
@@ -387,7 +389,9 @@ impl Live {
             _ => {}
         }
         if !self.registration.covers(shared, cx, now, next) {
-            shared.locked_and_driven(|state| self.registration.register(state, cx, next));
+            let waker = cx.waker().clone();
+            // What comes back is dropped here, outside the lock.
+            shared.locked_and_driven(|state| self.registration.register(state, waker, next));
         }
         Poll::Pending
     }
@@ -646,7 +650,7 @@ impl Live {
         match verdict {
             Verdict::Retry(again) => self.rest(shared, parts, now, &again, "failed attempt"),
             Verdict::Stop { reason, fate } => {
-                let error = error.with_fate(fate).with_peer(peer);
+                let error = error.with_fate(fate).with_peer(peer.as_deref());
                 Poll::Ready(Err(self.error(error, parts, Some(reason))))
             }
             Verdict::Deliver { .. } => Poll::Ready(Err(self.error(error, parts, None))),
@@ -719,6 +723,10 @@ impl Live {
             attempts: self.call.attempt(),
             reused: self.reused,
             stop,
+            peer: match &self.step {
+                Step::Exchanging(exchange) => exchange.peer(),
+                _ => None,
+            },
         };
         Response::new(head, parts.url.clone(), summary)
     }
@@ -759,15 +767,17 @@ impl Live {
 impl Drop for Sending {
     fn drop(&mut self) {
         let Some(live) = &mut self.live else { return };
-        let now = match live.step {
-            Step::Over => return,
-            _ => self.shared.net.now(),
-        };
+        // A call that is over has nothing registered, unless a panic ended it halfway.
+        if matches!(live.step, Step::Over) && !live.registration.is_registered() {
+            return;
+        }
+        let now = self.shared.net.now();
         match std::mem::replace(&mut live.step, Step::Over) {
             Step::Exchanging(exchange) => exchange.cancel(&self.shared, false),
             Step::Queued(ticket) => self.shared.locked(|state| state.pool.cancel(now, ticket)),
             _ => {}
         }
+        // What comes back is dropped here, outside the lock.
         self.shared.locked(|state| live.registration.remove(state));
         self.shared.emit(live.id, || Event::CallEnded {
             outcome: Outcome::Cancelled,

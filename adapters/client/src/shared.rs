@@ -4,6 +4,7 @@
 //! evicted connections, a driver to spawn) is collected inside and done after unlocking.
 
 use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Waker};
@@ -42,7 +43,7 @@ pub(crate) struct State {
     /// Every call's nearest deadline, as a lower bound, and whom to wake.
     pub(crate) timers: Timers<Waker>,
     pub(crate) rng: ChaCha8Rng,
-    pub(crate) driver: Driver,
+    pub(crate) drivers: Drivers,
     /// Connections with a short rest of a body that nobody reads.
     pub(crate) drains: VecDeque<Drain>,
     #[expect(
@@ -53,13 +54,64 @@ pub(crate) struct State {
     connections: u64,
 }
 
-/// The one background task.
+/// The background task: one on each runtime from which the client is used, mostly one. They do the
+/// same work; each sees to it that the calls of its own runtime do not depend on another's.
 #[derive(Default)]
-pub(crate) struct Driver {
-    pub(crate) running: bool,
-    pub(crate) sleeps_until: Instant,
-    pub(crate) waker: Option<Waker>,
+pub(crate) struct Drivers {
+    list: Vec<Driver>,
     lost: u64,
+}
+
+struct Driver {
+    runtime: u64,
+    sleeps_until: Instant,
+    waker: Option<Waker>,
+}
+
+impl Drivers {
+    /// Notes that one runs there. False: it did already.
+    fn start(&mut self, runtime: u64) -> bool {
+        if self.list.iter().any(|driver| driver.runtime == runtime) {
+            return false;
+        }
+        self.list.push(Driver {
+            runtime,
+            sleeps_until: Instant::ORIGIN,
+            waker: None,
+        });
+        true
+    }
+
+    pub(crate) fn is_running(&self) -> bool {
+        !self.list.is_empty()
+    }
+
+    /// The one there sleeps until then.
+    pub(crate) fn sleep(&mut self, runtime: u64, until: Instant, waker: Waker) {
+        let here = |driver: &&mut Driver| driver.runtime == runtime;
+        if let Some(driver) = self.list.iter_mut().find(here) {
+            driver.sleeps_until = until;
+            driver.waker = Some(waker);
+        }
+    }
+
+    /// All have to look again, whatever they sleep for.
+    pub(crate) fn rouse(&mut self) {
+        for driver in &mut self.list {
+            driver.sleeps_until = Instant::MAX;
+        }
+    }
+
+    /// One that sleeps beyond `wake`.
+    fn sleepy(&mut self, wake: Instant) -> Option<Waker> {
+        let mut sleepy = self.list.iter_mut().filter(|one| wake < one.sleeps_until);
+        sleepy.find_map(|driver| driver.waker.take())
+    }
+
+    /// The one there ends.
+    pub(crate) fn end(&mut self, runtime: u64) {
+        self.list.retain(|driver| driver.runtime != runtime);
+    }
 }
 
 impl Shared {
@@ -72,7 +124,7 @@ impl Shared {
             pool,
             timers: Timers::new(),
             rng: ChaCha8Rng::from_seed(std::array::from_fn(|i| seed[i])),
-            driver: Driver::default(),
+            drivers: Drivers::default(),
             drains: VecDeque::new(),
             bufs: Vec::new(),
             connections: 0,
@@ -93,14 +145,16 @@ impl Shared {
         self: &Arc<Self>,
         section: impl FnOnce(&mut State) -> R,
     ) -> R {
+        let runtime = self.net.runtime();
         let mut state = self.lock();
         let result = section(&mut state);
-        let idle = !std::mem::replace(&mut state.driver.running, true);
+        let is_first = state.drivers.start(runtime);
         settle(state);
-        if idle {
+        if is_first {
             self.net.spawn(Box::pin(driver::run(
                 Arc::downgrade(self),
                 self.net.clone(),
+                runtime,
             )));
         }
         result
@@ -119,13 +173,11 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The driver is gone, and with it its runtime. The next one who looks starts another.
-    pub(crate) fn lose_driver(&self, state: &mut State) {
-        state.driver = Driver {
-            lost: state.driver.lost + 1,
-            ..Driver::default()
-        };
-        self.lost.store(state.driver.lost, Ordering::Release);
+    /// A driver is gone, and with it its runtime. The next one who looks starts another.
+    pub(crate) fn lose_driver(&self, state: &mut State, runtime: u64) {
+        state.drivers.end(runtime);
+        state.drivers.lost += 1;
+        self.lost.store(state.drivers.lost, Ordering::Release);
     }
 
     /// A number for a call, for those who watch.
@@ -134,13 +186,22 @@ impl Shared {
     }
 
     /// Tells the observer. Without one it is one branch, and the event is not made.
+    ///
+    /// An observer that panics panics here: where this is called, nothing is held that would be
+    /// lost.
     pub(crate) fn emit(&self, call: u64, event: impl FnOnce() -> Event) {
         if let Some(observer) = &self.settings.observer {
-            observer.event(&Record {
+            let record = Record {
                 at: self.net.now(),
                 call,
                 event: event(),
-            });
+            };
+            if std::thread::panicking() {
+                // A call that is dropped by a panic: a second one would end the process.
+                let _ = catch_unwind(AssertUnwindSafe(|| observer.event(&record)));
+            } else {
+                observer.event(&record);
+            }
         }
     }
 
@@ -168,13 +229,10 @@ impl State {
         self.timers.get(TimerKey::from_bits(tag)).cloned()
     }
 
-    /// The driver, where it sleeps too long.
+    /// A driver that sleeps too long.
     fn sleepy_driver(&mut self) -> Option<Waker> {
-        if self.next_wake() < self.driver.sleeps_until {
-            self.driver.waker.take()
-        } else {
-            None
-        }
+        let wake = self.next_wake();
+        self.drivers.sleepy(wake)
     }
 
     /// When the driver has to look again, at the latest.
@@ -229,6 +287,7 @@ fn settle_slowly(
     driver: Option<Waker>,
 ) {
     let mut wakes = Vec::from_iter(driver);
+    wakes.extend(std::iter::from_fn(|| state.sleepy_driver()));
     while let Some(next) = tag {
         wakes.extend(state.waker_of(next));
         tag = state.pool.poll_wake();
@@ -247,8 +306,8 @@ impl Drop for Shared {
     fn drop(&mut self) {
         // Dials and the driver hold no client alive: they are woken to find it gone.
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        if let Some(waker) = state.driver.waker.take() {
-            waker.wake();
+        for driver in state.drivers.list.drain(..) {
+            driver.waker.into_iter().for_each(Waker::wake);
         }
         while let Some(key) = state.timers.expire(Instant::MAX) {
             if let Some(waker) = state.timers.remove(key) {
@@ -272,22 +331,28 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
-    /// Registers the polling task; what the pool is told to wake is the same entry.
-    pub(crate) fn register(&mut self, state: &mut State, cx: &Context<'_>, at: Instant) -> u64 {
-        let waker = cx.waker();
+    /// Registers the polling task; what the pool is told to wake is the same entry. The waker that
+    /// it replaces is for the caller to drop once the lock is open, because that may run anybody's
+    /// code.
+    pub(crate) fn register(
+        &mut self,
+        state: &mut State,
+        waker: Waker,
+        at: Instant,
+    ) -> (u64, Option<Waker>) {
         self.at = at;
-        self.task = task_of(waker);
-        self.driver = state.driver.lost;
+        self.task = task_of(&waker);
+        self.driver = state.drivers.lost;
         if let Some(key) = self.key
             && let Some(known) = state.timers.get_mut(key)
         {
-            known.clone_from(waker);
+            let known = std::mem::replace(known, waker);
             state.timers.reset(key, at);
-            return key.to_bits();
+            return (key.to_bits(), Some(known));
         }
-        let key = state.timers.insert(at, waker.clone());
+        let key = state.timers.insert(at, waker);
         self.key = Some(key);
-        key.to_bits()
+        (key.to_bits(), None)
     }
 
     /// Whether the polling task will be woken by `deadline`.
@@ -305,11 +370,10 @@ impl Registration {
             && self.task == task_of(cx.waker())
     }
 
-    /// Takes the entry out.
-    pub(crate) fn remove(&mut self, state: &mut State) {
-        if let Some(key) = self.key.take() {
-            state.timers.remove(key);
-        }
+    /// Takes the entry out. Its waker is for the caller to drop once the lock is open.
+    #[must_use = "a waker is not dropped under the lock"]
+    pub(crate) fn remove(&mut self, state: &mut State) -> Option<Waker> {
+        state.timers.remove(self.key.take()?)
     }
 
     pub(crate) fn is_registered(&self) -> bool {

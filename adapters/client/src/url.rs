@@ -27,7 +27,8 @@ impl Url {
     ///
     /// # Errors
     ///
-    /// `Kind::Request` where the text is no URL, has no host, or is neither `http` nor `https`.
+    /// `Kind::Request` where the text is no URL, has no host, is neither `http` nor `https`, or has
+    /// a raw space or control character in it.
     pub fn parse(text: &str) -> Result<Self, Error> {
         match plain(text) {
             Some(shape) => Ok(shape.with(Arc::from(text))),
@@ -52,7 +53,13 @@ impl Url {
 
     fn normalise(text: &str) -> Result<Self, Error> {
         let refuse = |why: String| Error::new(Kind::Request).because(why);
-        let mut url = url::Url::parse(text).map_err(|e| refuse(format!("{text:?}: {e}")))?;
+        // What may be a password is not repeated.
+        let shown = text.rsplit_once('@').map_or(text, |(_, rest)| rest);
+        // The parser would drop some of them and escape others: what was meant is not known.
+        if text.bytes().any(|byte| byte <= b' ' || byte == 0x7f) {
+            return Err(refuse(format!("{shown:?}: a space or control character")));
+        }
+        let mut url = url::Url::parse(text).map_err(|e| refuse(format!("{shown:?}: {e}")))?;
         url.set_fragment(None);
         // Neither can fail on a URL that has a host.
         let _ = url.set_username("");
@@ -64,9 +71,9 @@ impl Url {
         let scheme = match url.scheme() {
             "http" => Scheme::Http,
             "https" => Scheme::Https,
-            other => return Err(refuse(format!("{text:?}: unsupported scheme {other:?}"))),
+            other => return Err(refuse(format!("{shown:?}: unsupported scheme {other:?}"))),
         };
-        let missing = || refuse(format!("{text:?}: no host"));
+        let missing = || refuse(format!("{shown:?}: no host"));
         let host = url
             .host_str()
             .filter(|host| !host.is_empty())

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 use std::future::Future;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
@@ -114,6 +115,11 @@ impl Net for Tokio {
         }
     }
 
+    fn runtime(&self) -> u64 {
+        let current = Handle::try_current().ok();
+        current.or_else(|| self.handle()).map_or(0, |h| number(&h))
+    }
+
     fn block(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<()> {
         let handle = self.handle();
         Box::pin(async move {
@@ -123,6 +129,31 @@ impl Net for Tokio {
             }
         })
     }
+}
+
+/// A runtime's number. Its id tells it to hashers only.
+fn number(handle: &Handle) -> u64 {
+    struct Number(u64);
+
+    impl Hasher for Number {
+        fn write(&mut self, bytes: &[u8]) {
+            for byte in bytes {
+                self.0 = self.0 << 8 | u64::from(*byte);
+            }
+        }
+
+        fn write_u64(&mut self, number: u64) {
+            self.0 = number;
+        }
+
+        fn finish(&self) -> u64 {
+            self.0
+        }
+    }
+
+    let mut number = Number(0);
+    handle.id().hash(&mut number);
+    number.finish()
 }
 
 struct Timer {
@@ -158,6 +189,7 @@ fn name_fault(error: &io::Error) -> Fault {
 }
 
 async fn connect(to: Endpoint, options: SocketOptions) -> io::Result<Box<dyn Stream>> {
+    let runtime = number(&Handle::current());
     match to {
         Endpoint::Tcp(to) => {
             let socket = if to.is_ipv4() {
@@ -169,12 +201,14 @@ async fn connect(to: Endpoint, options: SocketOptions) -> io::Result<Box<dyn Str
                 socket.bind((local, 0).into())?;
             }
             socket::set_up(&socket, &options)?;
-            Ok(Box::new(socket::Tcp(socket.connect(to).await?)))
+            let io = socket.connect(to).await?;
+            Ok(Box::new(socket::Socket { io, runtime }))
         }
         #[cfg(unix)]
-        Endpoint::Unix(path) => Ok(Box::new(socket::Unix(
-            tokio::net::UnixStream::connect(path).await?,
-        ))),
+        Endpoint::Unix(path) => Ok(Box::new(socket::Socket {
+            io: tokio::net::UnixStream::connect(path).await?,
+            runtime,
+        })),
         other => Err(io::Error::new(
             io::ErrorKind::Unsupported,
             format!("{other:?}"),

@@ -5,16 +5,22 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, BytesMut};
 use fulmar::net::{SocketOptions, Stream, WriteBuf};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncReadExt, AsyncWrite, Interest};
+use tokio::runtime::Handle;
 
-pub(crate) struct Tcp(pub(crate) tokio::net::TcpStream);
-#[cfg(unix)]
-pub(crate) struct Unix(pub(crate) tokio::net::UnixStream);
+use crate::number;
+
+/// A socket of a runtime.
+pub(crate) struct Socket<S> {
+    pub(crate) io: S,
+    /// The runtime that drives it.
+    pub(crate) runtime: u64,
+}
 
 /// Chunks that one vectored write takes.
 const CHUNKS: usize = 16;
@@ -47,7 +53,7 @@ fn poll_write<S: AsyncWrite + Unpin>(
 
 macro_rules! stream {
     ($socket:ty, $peer:expr) => {
-        impl Stream for $socket {
+        impl Stream for Socket<$socket> {
             fn poll_read(
                 &mut self,
                 cx: &mut Context<'_>,
@@ -55,7 +61,7 @@ macro_rules! stream {
             ) -> Poll<io::Result<usize>> {
                 // The future holds nothing between polls. Unlike `try_read_buf` it knows that a
                 // short read has emptied the socket, which saves the read that would find it so.
-                pin!(self.0.read_buf(buf)).poll(cx)
+                pin!(self.io.read_buf(buf)).poll(cx)
             }
 
             fn poll_write(
@@ -63,29 +69,37 @@ macro_rules! stream {
                 cx: &mut Context<'_>,
                 buf: &mut WriteBuf,
             ) -> Poll<io::Result<usize>> {
-                poll_write(&mut self.0, cx, buf)
+                poll_write(&mut self.io, cx, buf)
             }
 
             fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Pin::new(&mut self.0).poll_shutdown(cx)
+                Pin::new(&mut self.io).poll_shutdown(cx)
             }
 
             fn is_quiet(&mut self) -> bool {
-                // Where readiness is not remembered nothing is asked of the system. A stream whose
-                // runtime is gone looks quiet: its first write fails before it takes a byte.
+                // One whose runtime is gone keeps what it remembered. Only another runtime can ask.
+                if Handle::try_current().is_ok_and(|handle| number(&handle) != self.runtime) {
+                    let mut cx = Context::from_waker(Waker::noop());
+                    if let Poll::Ready(Err(_)) = self.io.poll_read_ready(&mut cx) {
+                        return false;
+                    }
+                }
+                // Where readiness is not remembered nothing is asked of the system.
                 let mut byte = [MaybeUninit::uninit()];
-                let peek = || SockRef::from(&self.0).peek(&mut byte);
-                let peeked = self.0.try_io(Interest::READABLE, peek);
+                let peek = || SockRef::from(&self.io).peek(&mut byte);
+                let peeked = self.io.try_io(Interest::READABLE, peek);
                 peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
             }
 
             fn peer(&self) -> Option<SocketAddr> {
-                $peer(self)
+                $peer(&self.io)
             }
         }
     };
 }
 
-stream!(Tcp, |tcp: &Tcp| tcp.0.peer_addr().ok());
+stream!(tokio::net::TcpStream, |io: &tokio::net::TcpStream| io
+    .peer_addr()
+    .ok());
 #[cfg(unix)]
-stream!(Unix, |_: &Unix| None);
+stream!(tokio::net::UnixStream, |_| None);

@@ -294,6 +294,16 @@ mod tests {
     }
 
     #[test]
+    fn sixteen_times_as_much_framing_as_data_is_no_abuse_and_more_is() {
+        let chunks = |digits: usize| format!("{:0>digits$}\r\nx\r\n", 1).repeat(10_000);
+        assert_eq!(
+            decode(chunks(11).as_bytes()).map(|(out, _)| out.len()),
+            Ok(10_000)
+        );
+        assert_eq!(decode(chunks(13).as_bytes()), Err(ChunkError::Abusive));
+    }
+
+    #[test]
     fn a_small_body_is_decoded_whole_or_not_at_all() {
         let mut room = [0; 64];
         let limits = Limits::default();

@@ -134,11 +134,11 @@ impl Connection {
         scratch: &mut Scratch,
     ) -> Step {
         rx.advance(read.len);
-        self.interims = self.interims.saturating_add(1);
         self.spent = self.spent.saturating_add(read.len as u32);
-        if self.interims > self.limits.interims || self.spent > self.limits.interim_bytes {
+        if self.interims >= self.limits.interims || self.spent > self.limits.interim_bytes {
             return Err(Error::Interims);
         }
+        self.interims += 1;
         if status == 101 {
             if self.request != Request::Complete || !self.is_offered(&read.head) {
                 return Err(Error::Upgrade);

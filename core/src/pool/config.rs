@@ -135,6 +135,7 @@ impl Config {
             ("per_origin", per_origin, "total", total),
             ("idle_per_origin", idle_per_origin, "idle", idle),
             ("idle", idle, "total", total),
+            ("idle_per_origin", idle_per_origin, "total", total),
         ];
         for (smaller, a, larger, b) in pairs {
             if a.zip(b).is_some_and(|(a, b)| a > b) {
@@ -271,6 +272,10 @@ mod tests {
             (
                 l().idle(4).idle_per_origin(5),
                 pair("idle_per_origin", "idle"),
+            ),
+            (
+                l().total(4).idle_per_origin(5),
+                pair("idle_per_origin", "total"),
             ),
             (l().total(0), Err(ConfigError::Zero("total"))),
             (l().waiters(0), Err(ConfigError::Zero("waiters"))),

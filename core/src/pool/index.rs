@@ -13,6 +13,9 @@ use super::route::Route;
 
 /// How long a route with nothing in it is remembered.
 const UNUSED: Duration = Duration::from_secs(60);
+/// The same, where its budget is not what a new one is: one that never refills must not keep its
+/// route for ever.
+const UNUSED_FOR_LONG: Duration = Duration::from_secs(600);
 
 impl<U, S: Clone> Pool<U, S> {
     /// The route's retry budget.
@@ -101,7 +104,7 @@ impl<U, S: Clone> Pool<U, S> {
         let due = route.empty_since + UNUSED;
         if now < due {
             self.arm_route(r, due);
-        } else if !route.budget.is_initial(now) {
+        } else if now < route.empty_since + UNUSED_FOR_LONG && !route.budget.is_initial(now) {
             self.arm_route(r, now + UNUSED);
         } else if let Some(key) = route.key.take() {
             self.index.remove(&key);

@@ -151,9 +151,9 @@ impl<U, S: Clone> Pool<U, S> {
         self.pump(now, r, None);
     }
 
-    /// Nobody has a part in it: it idles as others do.
+    /// Nobody has a part in it: it idles as others do, and goes as they do.
     fn rest(&mut self, now: Instant, i: u32) {
-        if !self.ring.is_empty() {
+        if self.is_closed || !self.ring.is_empty() {
             return self.drain_shared(now, i);
         }
         self.shift(i, State::Idle);

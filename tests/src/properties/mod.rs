@@ -8,6 +8,7 @@ pub mod clocks;
 pub mod dial;
 pub mod h1;
 pub mod head;
+pub mod jumps;
 pub mod pool;
 pub mod retry_after;
 pub mod script;

@@ -185,3 +185,61 @@ fn every_error_of_a_status_says_which() {
     });
     assert_says(run.expect(), &["404", "http://api.test/x"]);
 }
+
+#[test]
+fn a_url_that_could_be_read_in_two_ways_is_refused() {
+    let mut sim = Sim::seeded(1);
+    super::support::echo(&sim, "api.test:80");
+    let client = builder(&sim).build().unwrap();
+    let run = sim.run(async move {
+        for url in [
+            "http://api.test/a b",
+            "http://api.test/a\tb",
+            "http://api.test/x\r\nEvil: yes",
+            "http://api.test/x HTTP/1.1\r\nEvil: yes\r\n\r\n",
+            "http://api.test/\0",
+            "http://api.test/\u{7f}",
+            "http://api.te\nst/",
+            "\nhttp://api.test/",
+            "http://api.test/ ",
+            "http://api.test/?q=\r\n",
+            "http://[fe80::1%25eth0]/",
+            "http://[fe80::1%eth0]/",
+            "http://user:pass@/",
+            "http://:80/",
+            "http://api.test:-1/",
+            "http://api.test:65536/",
+        ] {
+            // Also beside an origin that is known.
+            for _ in 0..2 {
+                let error = client.get(url).send().await.unwrap_err();
+                assert_eq!(error.kind(), fulmar_sim::Kind::Request, "{url:?}: {error}");
+                text(&client, "http://api.test/known").await.unwrap();
+            }
+        }
+        let long = format!("http://api.test/{}", "x".repeat(100_000));
+        let answer = text(&client, &long).await;
+        assert!(answer.is_err() || answer.is_ok_and(|path| path.len() == 100_001));
+        assert_eq!(
+            text(&client, "http://api.test/\u{fc}?\u{df}")
+                .await
+                .unwrap(),
+            "/%C3%BC"
+        );
+    });
+    run.expect();
+}
+
+#[test]
+fn a_url_that_is_refused_is_not_repeated_with_its_password() {
+    for url in [
+        "http://me:hunter2@api.test:99999/",
+        "http://me:hunter2@/",
+        "ftp://me:hunter2@api.test/",
+        "http://me:hunter2@a b/",
+    ] {
+        let error = fulmar_sim::Url::parse(url).unwrap_err();
+        let said = format!("{error} {error:?}");
+        assert!(!said.contains("hunter2"), "{said}");
+    }
+}

@@ -2,13 +2,13 @@
 
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
-use fulmar_sim::{Body, Client, Sim};
+use fulmar_sim::{Body, Client, Limits, Retry, Sim};
 
-use super::support::{assert_quiet, builder, client, echo, ms, text};
+use super::support::{assert_quiet, builder, client, echo, join_all, ms, secs, text};
 use super::uploads::Poller;
 
 /// Asks the client when it is dropped.
@@ -97,4 +97,147 @@ fn a_users_stream_that_panics_leaves_the_client_usable() {
         assert_eq!(text(&client, "http://api.test/y").await.unwrap(), "/y");
     });
     run.expect();
+}
+
+/// Polls a future once a poll, and says when that panicked. The flag is up while it is polled.
+async fn caught<F: Future>(armed: Arc<AtomicBool>, future: F) -> Result<F::Output, ()> {
+    let mut future = Box::pin(future);
+    std::future::poll_fn(move |cx| {
+        armed.store(true, Ordering::Relaxed);
+        let polled = std::panic::AssertUnwindSafe(|| future.as_mut().poll(cx));
+        let polled = std::panic::catch_unwind(polled);
+        armed.store(false, Ordering::Relaxed);
+        match polled {
+            Ok(polled) => polled.map(Ok),
+            Err(_) => Poll::Ready(Err(())),
+        }
+    })
+    .await
+}
+
+#[test]
+fn an_observer_that_panics_at_any_event_takes_no_place_in_the_pool_with_it() {
+    for warm in [false, true] {
+        let mut finished = false;
+        for last in 0.. {
+            let mut sim = Sim::seeded(1);
+            sim.serve("api.test:80", |mut conn| async move {
+                while let Some(request) = conn.request().await? {
+                    match request.path() {
+                        "/busy" => conn.respond(503, "later").await?,
+                        _ => conn.respond(200, vec![b'x'; 100_000]).await?,
+                    }
+                }
+                Ok(())
+            });
+            let (armed, left) = (Arc::new(AtomicBool::new(false)), AtomicUsize::new(last));
+            let is_armed = armed.clone();
+            let client = builder(&sim)
+                .limits(Limits::new().per_origin(1))
+                .observer(move |_: &fulmar_core::trace::Record| {
+                    if !is_armed.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    // From then on at every event, also while the first panic unwinds.
+                    match left.load(Ordering::Relaxed) {
+                        0 => panic!("on purpose"),
+                        more => left.store(more - 1, Ordering::Relaxed),
+                    }
+                })
+                .build()
+                .unwrap();
+            let handle = sim.handle();
+            let run = sim.run(async move {
+                if warm {
+                    text(&client, "http://api.test/").await.unwrap();
+                }
+                let calls = async {
+                    let _ = text(&client, "http://api.test/busy").await;
+                    let _ = text(&client, "http://api.test/").await;
+                    let _ = text(&client, "http://nowhere.test/").await;
+                };
+                let outcome = caught(armed, calls).await;
+                handle.sleep(ms(60)).await;
+                assert_quiet(client.gauges());
+                text(&client, "http://api.test/next").await.unwrap();
+                // Nothing is left that the background task would have to wait for.
+                handle.sleep(secs(120)).await;
+                assert_eq!(client.gauges().total, 0);
+                outcome.is_ok()
+            });
+            finished = *run.expect();
+            assert_eq!(run.leaks(), [""; 0], "event {last}");
+            if finished {
+                assert!(last > 10);
+                break;
+            }
+        }
+        assert!(finished);
+    }
+}
+
+/// A waker that asks the client whenever it is used, and when it is dropped.
+struct NosyWaker(Waker, Client, Arc<AtomicUsize>);
+
+impl Wake for NosyWaker {
+    fn wake(self: Arc<Self>) {
+        let _ = self.1.gauges();
+        self.0.wake_by_ref();
+    }
+}
+
+impl Drop for NosyWaker {
+    fn drop(&mut self) {
+        let _ = self.1.gauges();
+        self.2.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn a_waker_may_use_the_client_when_it_is_woken_and_when_it_is_dropped() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        while let Some(request) = conn.request().await? {
+            if request.path() == "/stall" {
+                conn.sleep(secs(100)).await;
+            }
+            conn.sleep(ms(10)).await;
+            conn.respond(200, vec![b'x'; 100_000]).await?;
+        }
+        Ok(())
+    });
+    let client = builder(&sim)
+        .limits(Limits::new().per_origin(1))
+        .retry(Retry::never())
+        .build()
+        .unwrap();
+    let dropped = Arc::new(AtomicUsize::new(0));
+    let (drops, handle) = (dropped.clone(), sim.handle());
+    let run = sim.run(async move {
+        let asked = client.clone();
+        let calls = async {
+            let both = ["http://api.test/a", "http://api.test/b"].map(|url| text(&client, url));
+            for text in join_all(both).await {
+                text.unwrap();
+            }
+            client
+                .get("http://api.test/stall")
+                .timeout(secs(1))
+                .send()
+                .await
+                .unwrap_err();
+            let stalled = client.get("http://api.test/stall").send();
+            super::support::until(&handle, handle.now() + ms(5), stalled).await;
+        };
+        let mut calls = Box::pin(calls);
+        std::future::poll_fn(|cx| {
+            let nosy = NosyWaker(cx.waker().clone(), asked.clone(), drops.clone());
+            let waker = Waker::from(Arc::new(nosy));
+            calls.as_mut().poll(&mut Context::from_waker(&waker))
+        })
+        .await;
+        assert_quiet(client.gauges());
+    });
+    run.expect();
+    assert!(dropped.load(Ordering::Relaxed) >= 5);
 }

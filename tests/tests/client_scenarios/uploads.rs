@@ -157,6 +157,62 @@ fn a_slow_upload_of_the_users_own_is_no_write_timeout() {
     assert_eq!(bodies.lock().unwrap()[0], "abc");
 }
 
+/// With its size before it and two line ends, a thousand bytes.
+const CHUNK: &str = match str::from_utf8(&[b'x'; 993]) {
+    Ok(chunk) => chunk,
+    Err(_) => "",
+};
+
+#[test]
+fn every_byte_that_the_peer_takes_starts_the_write_clock_anew() {
+    let mut sim = Sim::seeded(1);
+    sim.link("laptop", "api.test").window(1000);
+    sim.serve("api.test:80", |mut conn| async move {
+        conn.request_head().await?;
+        conn.sleep(ms(1900)).await;
+        loop {
+            conn.sleep(secs(1)).await;
+            if conn.read(1000).await?.ends_with(b"0\r\n\r\n") {
+                break;
+            }
+        }
+        conn.respond(200, "slow").await
+    });
+    let client = never(&sim, Timeouts::new().write(secs(3)));
+    // A chunk each second, as long as the window: it waits for 0.9 s and is then taken whole.
+    let body = Body::stream(slow_stream(&sim, &[CHUNK; 18], secs(1)));
+    let run = sim.run(async move { put(&client, body).await });
+    assert_eq!(run.expect().as_deref().unwrap(), "slow");
+}
+
+#[test]
+fn a_peer_that_does_not_read_is_a_write_timeout_although_the_users_stream_waits_too() {
+    let mut sim = Sim::seeded(1);
+    sim.link("laptop", "api.test").window(1000);
+    sim.serve("api.test:80", |mut conn| async move {
+        conn.request_head().await?;
+        conn.sleep(secs(100)).await;
+        Ok(())
+    });
+    let client = never(&sim, Timeouts::new().write(secs(3)));
+    let (handle, mut left) = (sim.handle(), 1);
+    let mut sleep = Box::pin(handle.sleep(secs(1)));
+    let body = Body::stream(Poller(move |cx: &mut Context<'_>| {
+        std::task::ready!(sleep.as_mut().poll(cx));
+        if left == 0 {
+            return Poll::Pending;
+        }
+        left -= 1;
+        Poll::Ready(Some(io::Result::Ok(Bytes::from(vec![b'x'; 50_000]))))
+    }));
+    let run = sim.run(async move {
+        let error = put(&client, body).await.unwrap_err();
+        (error.is_timeout(), error.phase())
+    });
+    assert_eq!(*run.expect(), (true, Some(fulmar_sim::Phase::Write)));
+    assert!(run.elapsed() < secs(6), "{:?}", run.elapsed());
+}
+
 #[test]
 fn an_early_answer_ends_the_upload_and_is_delivered() {
     let mut sim = Sim::seeded(1);
