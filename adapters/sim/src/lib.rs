@@ -28,6 +28,8 @@
 //! println!("{}", run.trace());
 //! ```
 //!
+//! The [`guide`] has five worked examples, and tells how to use this from your own crate's tests.
+//!
 //! # Time
 //!
 //! There are no ticks. Tasks run until none is ready, in the order in which they were woken; then
@@ -74,19 +76,29 @@
 mod conn;
 mod drive;
 mod executor;
+mod explore;
 mod faults;
+mod force;
+pub mod guide;
 mod hosts;
+mod invariants;
 mod link;
+mod listener;
+mod picture;
 mod plan;
 mod queue;
 mod random;
 mod record;
 mod request;
 mod run;
+mod schedule;
 mod sim;
 mod simnet;
 mod slab;
 mod socket;
+#[cfg(feature = "proptest")]
+pub mod strategy;
+mod target;
 mod tcp;
 mod timer;
 mod world;
@@ -94,10 +106,14 @@ mod world;
 pub use fulmar::*;
 
 pub use conn::Conn;
-pub use faults::{Fault, plan_source};
+pub use explore::{Divergence, Explored, check_determinism, explore, explore_randomly};
+pub use faults::Fault;
 pub use hosts::HostSetup;
 pub use link::{Latency, Link};
+pub use listener::Listener;
+pub use plan::{Plan, plan_source};
 pub use request::ServerRequest;
 pub use run::{Failure, Run, Stats};
+pub use schedule::Schedule;
 pub use sim::Sim;
 pub use simnet::{Handle, SimNet};

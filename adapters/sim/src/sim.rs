@@ -6,17 +6,20 @@ use std::ops::{Range, RangeBounds};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use fulmar::net::BoxFuture;
 use fulmar_core::time::Instant;
 
 use crate::conn::Conn;
 use crate::executor::Executor;
 use crate::faults::Fault;
 use crate::hosts::HostSetup;
+use crate::invariants::Invariant;
 use crate::link::Link;
 use crate::run::Stats;
+use crate::schedule::Schedule;
 use crate::simnet::{Handle, SimNet};
 use crate::timer::SimSleep;
-use crate::world::World;
+use crate::world::{Service, World};
 
 /// A simulated network with its own time; see the [crate's documentation](crate).
 pub struct Sim {
@@ -26,6 +29,9 @@ pub struct Sim {
     pub(crate) limit: Duration,
     pub(crate) patience: Duration,
     pub(crate) stats: Stats,
+    pub(crate) schedule: Option<Schedule>,
+    pub(crate) is_checked: bool,
+    pub(crate) invariants: Vec<Invariant>,
 }
 
 impl Sim {
@@ -39,6 +45,9 @@ impl Sim {
             limit: Duration::from_secs(3600),
             patience: Duration::from_secs(300),
             stats: Stats::default(),
+            schedule: None,
+            is_checked: false,
+            invariants: Vec::new(),
         }
     }
 
@@ -83,16 +92,27 @@ impl Sim {
         F: Fn(Conn) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = io::Result<()>> + Send + 'static,
     {
+        self.install(addr, move |conn| Box::pin(service(conn)));
+    }
+
+    /// Serves an address, and drops the service that was there.
+    pub(crate) fn install(
+        &self,
+        addr: &str,
+        service: impl Fn(Conn) -> BoxFuture<io::Result<()>> + Send + Sync + 'static,
+    ) -> Arc<Service> {
         let (host, port) = split(addr);
-        let service = Arc::new(move |conn| Box::pin(service(conn)) as _);
+        let service: Arc<Service> = Arc::new(service);
+        let installed = Arc::clone(&service);
         let before = self.world.with(|state| {
             let index = state.host(host);
             state
                 .hosts
                 .get_mut(index)
-                .and_then(|host| host.listeners.insert(port, service))
+                .and_then(|host| host.listeners.insert(port, installed))
         });
         drop(before);
+        service
     }
 
     /// Stops serving an address: attempts to connect are refused, existing connections go on.
@@ -144,6 +164,12 @@ impl Sim {
         self.patience = patience;
     }
 
+    /// Sets the order in which tasks run that are ready at one instant; see
+    /// [`explore`](crate::explore). Default: that in which they were woken.
+    pub fn schedule(&mut self, schedule: &Schedule) {
+        self.schedule = Some(schedule.clone());
+    }
+
     /// The clock, timers, tasks and the trace, for use inside futures.
     pub fn handle(&self) -> Handle {
         Handle {
@@ -183,7 +209,7 @@ impl Sim {
 }
 
 /// Host and port of an address.
-fn split(addr: &str) -> (&str, u16) {
+pub(crate) fn split(addr: &str) -> (&str, u16) {
     match addr.rsplit_once(':') {
         Some((host, port)) => (host, port.parse().unwrap_or(80)),
         None => (addr, 80),
