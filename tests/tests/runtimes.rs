@@ -343,7 +343,7 @@ fn download<R: Runtime>() {
     let server = Loopback::start(|_, stream| {
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 5000000\r\n\r\n")?;
         for n in 0..50_u8 {
-            stream.write_all(&[n; 100_000])?;
+            stream.write_all(&vec![n; 100_000])?;
         }
         Ok(true)
     });
@@ -367,7 +367,7 @@ fn dropped_half_read<R: Runtime>() {
     let server = Loopback::start(|request, stream| {
         if request.target == "/long" {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 50000\r\n\r\n")?;
-            stream.write_all(&[b'x'; 50_000])?;
+            stream.write_all(&vec![b'x'; 50_000])?;
         } else {
             respond(stream, 200, b"short")?;
         }
