@@ -170,7 +170,7 @@ impl Task {
         };
         let now = self.net.now();
         let machine = h1::Connection::new(shared.settings.h1);
-        let mut h1 = Box::new(H1::new(machine, wire, slot, 0));
+        let mut h1 = Box::new(H1::new(machine, wire, slot, shared.lost()));
         let peer = h1.peer.as_deref().copied();
         let (connection, _waker) = shared.locked(|state| {
             let connection = state.next_connection();

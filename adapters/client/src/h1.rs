@@ -14,6 +14,7 @@ use fulmar_core::retry::{Cause, Violation};
 use fulmar_core::time::Instant;
 
 use crate::body::{Body, BoxError};
+use crate::upgraded::Tunnel;
 use crate::wire::{Read, Wire};
 
 /// The first read's room, and what an idle buffer shrinks to.
@@ -123,6 +124,8 @@ pub(crate) struct H1 {
     pub(crate) id: u64,
     /// Shared with its responses, of which each would be too big with its own.
     pub(crate) peer: Option<Arc<SocketAddr>>,
+    /// How many runtimes the client had lost when it was opened.
+    pub(crate) lost: u64,
     /// Lent while busy.
     bufs: Option<Box<Bufs>>,
     /// Exchanges begun on it.
@@ -136,12 +139,13 @@ struct Line {
 }
 
 impl H1 {
-    pub(crate) fn new(machine: Connection, wire: Wire, slot: Slot, id: u64) -> Self {
+    pub(crate) fn new(machine: Connection, wire: Wire, slot: Slot, lost: u64) -> Self {
         Self {
             peer: wire.peer().map(Arc::new),
             line: Line { machine, wire },
             slot,
-            id,
+            id: 0,
+            lost,
             bufs: None,
             exchanges: 0,
         }
@@ -181,6 +185,16 @@ impl H1 {
         let mut bufs = self.bufs.take()?;
         bufs.reset();
         Some(bufs)
+    }
+
+    /// Its parts, for who takes the connection over from HTTP.
+    pub(crate) fn tunnel(&mut self) -> Option<Tunnel<'_>> {
+        let bufs = self.bufs.as_mut()?;
+        Some(Tunnel {
+            wire: &mut self.line.wire,
+            rx: &mut bufs.rx,
+            tx: &mut bufs.tx,
+        })
     }
 
     /// Begins an exchange: the head goes into the outgoing buffer.

@@ -25,7 +25,10 @@ mod request;
 mod response;
 mod sending;
 mod shared;
+mod transport;
+mod upgraded;
 mod url;
+mod window;
 mod wire;
 
 pub use bytes::Bytes;
@@ -46,4 +49,5 @@ pub use observer::Observer;
 pub use request::RequestBuilder;
 pub use response::Response;
 pub use sending::Sending;
+pub use upgraded::Upgraded;
 pub use url::{IntoUrl, Url};

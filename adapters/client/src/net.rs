@@ -1,6 +1,7 @@
 //! The runtime's side: what an adapter provides, and all that it provides.
 
 use std::future::Future;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
@@ -9,13 +10,19 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
+use fulmar_core::fault::Phase;
 use fulmar_core::time::Instant;
 
+pub use crate::transport::FromFuturesIo;
+pub use crate::window::{Window, gather};
 pub use fulmar_core::buf::WriteBuf;
 pub use fulmar_core::fault::{Fault, FaultKind};
 
 /// A boxed future. One is made per connection made, never per request.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A stream on its way.
+pub type Connecting = BoxFuture<io::Result<Box<dyn Stream>>>;
 
 /// A runtime and its network: sockets, timers, tasks, clocks, entropy.
 ///
@@ -46,11 +53,7 @@ pub trait Net: Send + Sync + 'static {
     /// # Errors
     ///
     /// What the system said.
-    fn connect(
-        &self,
-        to: &Endpoint,
-        options: &SocketOptions,
-    ) -> BoxFuture<io::Result<Box<dyn Stream>>>;
+    fn connect(&self, to: &Endpoint, options: &SocketOptions) -> Connecting;
 
     /// A timer that is ready at `until` or later.
     fn sleep(&self, until: Instant) -> Box<dyn Sleep>;
@@ -68,6 +71,31 @@ pub trait Net: Send + Sync + 'static {
     /// Runs blocking work (files, platform certificates) where it blocks nobody; the simulator runs
     /// it inline.
     fn block(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<()>;
+}
+
+/// A number for an id that tells what it is to hashers only, as a runtime's does.
+pub fn number(id: impl Hash) -> u64 {
+    struct Number(u64);
+
+    impl Hasher for Number {
+        fn write(&mut self, bytes: &[u8]) {
+            for byte in bytes {
+                self.0 = self.0 << 8 | u64::from(*byte);
+            }
+        }
+
+        fn write_u64(&mut self, number: u64) {
+            self.0 = number;
+        }
+
+        fn finish(&self) -> u64 {
+            self.0
+        }
+    }
+
+    let mut number = Number(0);
+    id.hash(&mut number);
+    number.finish()
 }
 
 /// A timer: ready at an absolute instant, and movable.
@@ -92,8 +120,8 @@ pub trait Stream: Send + Sync + Unpin + 'static {
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 
     /// Whether there is nothing to read and the peer has not closed. It registers no waker, takes no
-    /// byte, and makes no system call where the runtime remembers readiness. Where its runtime is
-    /// gone, a stream is not quiet.
+    /// byte, and makes no system call where the runtime remembers readiness. Streams whose runtime is
+    /// gone are not asked.
     fn is_quiet(&mut self) -> bool;
 
     /// Called before the stream idles in the pool.
@@ -137,6 +165,37 @@ pub struct Answer {
     pub ttl: Option<Duration>,
 }
 
+impl Answer {
+    /// What the system's own resolver (`getaddrinfo`) found, as far as it is wanted.
+    ///
+    /// # Errors
+    ///
+    /// `NameNotFound`, or `NameFailed` where asking again could help.
+    pub fn of_system(
+        found: io::Result<impl Iterator<Item = SocketAddr>>,
+        family: Family,
+    ) -> Result<Self, Fault> {
+        let addrs = found.map_err(|error| name_fault(&error))?;
+        let addrs = addrs.map(|addr| addr.ip());
+        Ok(Self {
+            addrs: addrs.filter(|ip| family.admits(*ip)).collect(),
+            ttl: None,
+        })
+    }
+}
+
+/// `getaddrinfo` says only in words whether asking again could help.
+fn name_fault(error: &io::Error) -> Fault {
+    let text = error.to_string();
+    let passing = text.contains("emporary") || error.raw_os_error().is_some();
+    let kind = if passing {
+        FaultKind::NameFailed
+    } else {
+        FaultKind::NameNotFound
+    };
+    Fault::new(kind, Phase::Dns).with_detail(text)
+}
+
 /// Where to connect.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -145,6 +204,14 @@ pub enum Endpoint {
     Tcp(SocketAddr),
     /// A unix socket.
     Unix(PathBuf),
+}
+
+impl Endpoint {
+    /// What a runtime answers that has no such transport.
+    pub fn unsupported(&self) -> io::Error {
+        let text = format!("this runtime has no transport for {self:?}");
+        io::Error::new(io::ErrorKind::Unsupported, text)
+    }
 }
 
 /// How to set up a socket.

@@ -186,6 +186,12 @@ impl Shared {
         self.lost.store(state.drivers.lost, Ordering::Release);
     }
 
+    /// How many runtimes went away while the client used them. What was opened before the last one
+    /// did may have gone with it.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Acquire)
+    }
+
     /// A number for a call, for those who watch.
     pub(crate) fn next_call(&self) -> u64 {
         self.calls.fetch_add(1, Ordering::Relaxed) + 1
@@ -358,7 +364,7 @@ impl Registration {
         deadline: Instant,
     ) -> bool {
         self.key.is_some()
-            && self.driver == shared.lost.load(Ordering::Acquire)
+            && self.driver == shared.lost()
             && self.at <= deadline
             && (now < self.at)
             && self.task == task_of(cx.waker())

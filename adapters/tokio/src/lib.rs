@@ -10,9 +10,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use std::future::Future;
-use std::hash::{Hash, Hasher};
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -20,9 +19,12 @@ use std::time::{Duration, SystemTime};
 
 pub use fulmar::*;
 
-use fulmar::net::{Answer, BoxFuture, Endpoint, Family, Net, Sleep, SocketOptions, Stream};
-use fulmar::net::{Fault, FaultKind};
-use tokio::net::TcpSocket;
+use fulmar::net::{
+    Answer, BoxFuture, Connecting, Endpoint, Family, Fault, Net, Sleep, SocketOptions, Stream,
+    number,
+};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
 mod socket;
@@ -39,10 +41,7 @@ pub struct Tokio {
 
 impl Tokio {
     /// Tokio's sockets, timers and tasks.
-    #[expect(
-        clippy::new_without_default,
-        reason = "a clock's origin is no default value"
-    )]
+    #[expect(clippy::new_without_default, reason = "it reads a clock")]
     pub fn new() -> Self {
         let now = tokio::time::Instant::now();
         // A paused clock may lag behind the real one that is read here.
@@ -55,9 +54,7 @@ impl Tokio {
 
     fn handle(&self) -> Option<Handle> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Ok(current) = Handle::try_current() {
-            *last = Some(current);
-        }
+        *last = Handle::try_current().ok().or(last.take());
         last.clone()
     }
 }
@@ -78,35 +75,18 @@ impl Net for Tokio {
 
     fn resolve(&self, name: &str, family: Family) -> BoxFuture<Result<Answer, Fault>> {
         let name = name.to_owned();
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name, 0))
-                .await
-                .map_err(|e| name_fault(&e))?;
-            let addrs = found
-                .map(|addr| addr.ip())
-                .filter(|ip| family.admits(*ip))
-                .collect();
-            Ok(Answer { addrs, ttl: None })
-        })
+        Box::pin(async move { Answer::of_system(tokio::net::lookup_host((name, 0)).await, family) })
     }
 
-    fn connect(
-        &self,
-        to: &Endpoint,
-        options: &SocketOptions,
-    ) -> BoxFuture<io::Result<Box<dyn Stream>>> {
-        let (to, options) = (to.clone(), options.clone());
-        Box::pin(async move { connect(to, options).await })
+    fn connect(&self, to: &Endpoint, options: &SocketOptions) -> Connecting {
+        Box::pin(connect(to.clone(), options.clone()))
     }
 
     fn sleep(&self, until: Instant) -> Box<dyn Sleep> {
         let handle = self.handle();
         let _context = handle.as_ref().map(Handle::enter);
         let timer = tokio::time::sleep_until(self.origin + until.since_origin());
-        Box::new(Timer {
-            origin: self.origin,
-            timer: Box::pin(timer),
-        })
+        Box::new(Timer(self.origin, Box::pin(timer)))
     }
 
     fn spawn(&self, task: BoxFuture<()>) {
@@ -116,102 +96,60 @@ impl Net for Tokio {
     }
 
     fn runtime(&self) -> u64 {
-        let current = Handle::try_current().ok();
-        current.or_else(|| self.handle()).map_or(0, |h| number(&h))
+        Handle::try_current().map_or(0, |handle| number(handle.id()))
     }
 
     fn block(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<()> {
-        let handle = self.handle();
+        let running = self.handle().map(|handle| handle.spawn_blocking(work));
         Box::pin(async move {
-            if let Some(handle) = handle {
+            if let Some(running) = running {
                 // A panic inside has been reported by its thread.
-                let _ = handle.spawn_blocking(work).await;
+                let _ = running.await;
             }
         })
     }
 }
 
-/// A runtime's number. Its id tells it to hashers only.
-fn number(handle: &Handle) -> u64 {
-    struct Number(u64);
-
-    impl Hasher for Number {
-        fn write(&mut self, bytes: &[u8]) {
-            for byte in bytes {
-                self.0 = self.0 << 8 | u64::from(*byte);
-            }
-        }
-
-        fn write_u64(&mut self, number: u64) {
-            self.0 = number;
-        }
-
-        fn finish(&self) -> u64 {
-            self.0
-        }
-    }
-
-    let mut number = Number(0);
-    handle.id().hash(&mut number);
-    number.finish()
-}
-
-struct Timer {
-    origin: tokio::time::Instant,
-    timer: Pin<Box<tokio::time::Sleep>>,
-}
+/// The clock's origin, and the timer.
+struct Timer(tokio::time::Instant, Pin<Box<tokio::time::Sleep>>);
 
 impl Future for Timer {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.timer.as_mut().poll(cx)
+        self.1.as_mut().poll(cx)
     }
 }
 
 impl Sleep for Timer {
     fn reset(&mut self, until: Instant) {
-        let until = self.origin + until.since_origin();
-        self.timer.as_mut().reset(until);
+        self.1.as_mut().reset(self.0 + until.since_origin());
     }
 }
 
-/// `getaddrinfo` says only in words whether asking again could help.
-fn name_fault(error: &io::Error) -> Fault {
-    let text = error.to_string();
-    let passing = text.contains("emporary") || error.raw_os_error().is_some();
-    let kind = if passing {
-        FaultKind::NameFailed
-    } else {
-        FaultKind::NameNotFound
-    };
-    Fault::new(kind, Phase::Dns).with_detail(text)
-}
-
 async fn connect(to: Endpoint, options: SocketOptions) -> io::Result<Box<dyn Stream>> {
-    let runtime = number(&Handle::current());
-    match to {
+    let stream = match to {
         Endpoint::Tcp(to) => {
-            let socket = if to.is_ipv4() {
-                TcpSocket::new_v4()?
-            } else {
-                TcpSocket::new_v6()?
+            let socket = match to {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
             };
             if let Some(local) = options.bind {
                 socket.bind((local, 0).into())?;
             }
-            socket::set_up(&socket, &options)?;
-            let io = socket.connect(to).await?;
-            Ok(Box::new(socket::Socket { io, runtime }))
+            socket.set_nodelay(options.nodelay)?;
+            if let Some(idle) = options.keepalive {
+                SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
+            }
+            socket.connect(to).await?
         }
+        // Once connected, a stream is a stream: what is asked of one type works for the other.
         #[cfg(unix)]
-        Endpoint::Unix(path) => Ok(Box::new(socket::Socket {
-            io: tokio::net::UnixStream::connect(path).await?,
-            runtime,
-        })),
-        other => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            format!("{other:?}"),
-        )),
-    }
+        Endpoint::Unix(path) => {
+            let stream = tokio::net::UnixStream::connect(path).await?.into_std()?;
+            TcpStream::from_std(std::os::fd::OwnedFd::from(stream).into())?
+        }
+        other => return Err(other.unsupported()),
+    };
+    Ok(Box::new(socket::Socket(stream)))
 }
