@@ -363,6 +363,10 @@ impl Live {
         let connection = h1.id;
         self.upload = Upload::new(parts.body.attempt());
         self.clocks.entered(now, Phase::Write);
+        if !parts.stamp_deadline(shared, now, self.clocks.overall()) {
+            self.step = Step::Exchanging(Exchange::H1(h1));
+            return self.expire(shared, parts, now, Phase::Total);
+        }
         let begun = parts.send(
             shared,
             now,
@@ -430,7 +434,7 @@ impl Live {
                 shared.emit(self.id, || Event::HeadReceived {
                     status: head.status().as_u16(),
                 });
-                let stop = if Call::is_plain(head.status().as_u16()) {
+                let stop = if self.call.passes(head.status().as_u16()) {
                     None
                 } else {
                     match self.judge(shared, parts, now, &head) {
@@ -469,7 +473,7 @@ impl Live {
             status: head.status().as_u16(),
         });
         let mut stop = None;
-        if !Call::is_plain(head.status().as_u16()) {
+        if !self.call.passes(head.status().as_u16()) {
             match self.judge(shared, parts, now, &head) {
                 Verdict::Retry(again) => {
                     // A request that rests owns no connection: the response is drained or closed.

@@ -1,0 +1,150 @@
+//! Futures in flight together, in one task: each is polled only when it was woken.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::{Context, Poll, Wake, Waker};
+
+/// A set of futures with a key each. Dropping it drops them all.
+pub(crate) struct Flight<F> {
+    slots: Vec<Option<Slot<F>>>,
+    free: Vec<usize>,
+    ready: Arc<Mutex<Ready>>,
+}
+
+struct Slot<F> {
+    key: usize,
+    future: Pin<Box<F>>,
+    child: Arc<Child>,
+}
+
+/// Who is to be polled, and whom to wake for it.
+#[derive(Default)]
+struct Ready {
+    queue: VecDeque<Arc<Child>>,
+    waker: Option<Waker>,
+}
+
+/// The waker of one future.
+struct Child {
+    slot: usize,
+    is_queued: AtomicBool,
+    /// Weak: the queue holds children.
+    ready: Weak<Mutex<Ready>>,
+}
+
+impl<F: Future> Flight<F> {
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            ready: Arc::default(),
+        }
+    }
+
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    /// Adds a future, to be polled by the next [`poll_next`](Self::poll_next).
+    pub(crate) fn push(&mut self, key: usize, future: F) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        let child = Arc::new(Child {
+            slot,
+            is_queued: AtomicBool::new(true),
+            ready: Arc::downgrade(&self.ready),
+        });
+        lock(&self.ready).queue.push_back(child.clone());
+        let future = Box::pin(future);
+        self.slots[slot] = Some(Slot { key, future, child });
+    }
+
+    /// Drops every future, and returns their keys in the order in which they were placed.
+    pub(crate) fn clear(&mut self) -> Vec<usize> {
+        lock(&self.ready).queue.clear();
+        self.free.clear();
+        let slots = std::mem::take(&mut self.slots);
+        slots.into_iter().flatten().map(|slot| slot.key).collect()
+    }
+
+    /// Polls those that were woken, until one is ready. `Ready(None)`: there is none at all.
+    pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, F::Output)>> {
+        let mut turns = {
+            let mut ready = lock(&self.ready);
+            match &mut ready.waker {
+                Some(waker) => waker.clone_from(cx.waker()),
+                none => *none = Some(cx.waker().clone()),
+            }
+            ready.queue.len()
+        };
+        while turns > 0 {
+            turns -= 1;
+            let Some(child) = lock(&self.ready).queue.pop_front() else {
+                break;
+            };
+            if let Some(done) = self.poll_child(&child) {
+                return Poll::Ready(Some(done));
+            }
+        }
+        if self.len() == 0 {
+            return Poll::Ready(None);
+        }
+        // Those woken meanwhile have their turn after everybody else in this thread.
+        if !lock(&self.ready).queue.is_empty() {
+            cx.waker().wake_by_ref();
+        }
+        Poll::Pending
+    }
+
+    fn poll_child(&mut self, child: &Arc<Child>) -> Option<(usize, F::Output)> {
+        let place = self.slots.get_mut(child.slot)?;
+        // Its future may be over, and another in its place.
+        let slot = place
+            .as_mut()
+            .filter(|slot| Arc::ptr_eq(&slot.child, child))?;
+        child.is_queued.store(false, Ordering::Release);
+        let waker = Waker::from(child.clone());
+        match slot.future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => {
+                let key = slot.key;
+                *place = None;
+                self.free.push(child.slot);
+                Some((key, output))
+            }
+            Poll::Pending => None,
+        }
+    }
+}
+
+impl Wake for Child {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        let Some(ready) = self.ready.upgrade() else {
+            return;
+        };
+        if self.is_queued.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let waker = {
+            let mut ready = lock(&ready);
+            ready.queue.push_back(self.clone());
+            ready.waker.take()
+        };
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+}
+
+fn lock(ready: &Mutex<Ready>) -> std::sync::MutexGuard<'_, Ready> {
+    ready.lock().unwrap_or_else(PoisonError::into_inner)
+}
