@@ -1,6 +1,7 @@
 //! Calls against the decision as it is specified, and what must hold whatever the facts.
 
 mod ledger;
+pub mod lives;
 mod model;
 mod reading;
 mod tables;

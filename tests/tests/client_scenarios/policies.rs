@@ -309,3 +309,119 @@ fn a_timeout_longer_than_the_total_fails_the_build_and_names_both() {
         "{text}"
     );
 }
+
+#[test]
+fn i1_8_a_request_in_backoff_holds_no_slot_whatever_failed() {
+    for failure in 0..6_u32 {
+        for reused in [false, true] {
+            at_rest(failure, reused);
+        }
+    }
+}
+
+/// One call whose first attempt fails somehow, looked at every 10 ms of its rest.
+fn at_rest(failure: u32, reused: bool) {
+    let mut sim = Sim::seeded(u64::from(failure));
+    let failing = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let armed = failing.clone();
+    sim.serve("api.test:80", move |mut conn| {
+        let armed = armed.clone();
+        async move {
+            while let Some(request) = conn.request().await? {
+                if !armed.swap(false, std::sync::atomic::Ordering::Relaxed) {
+                    conn.respond(200, request.path()).await?;
+                    continue;
+                }
+                match failure {
+                    0 => conn.respond(502, "").await?,
+                    1 => conn.respond(503, vec![b'x'; 300_000]).await?,
+                    2 => {
+                        conn.write_all("HTTP/1.1 503 Busy\r\n\r\nuntil the end")
+                            .await?
+                    }
+                    3 => return Ok(()),
+                    4 => conn.reset(),
+                    _ => conn.write_all("HTTP/1.1 200 O").await?,
+                }
+                conn.sleep(ms(20)).await;
+                if failure != 0 {
+                    return Ok(());
+                }
+            }
+            Ok(())
+        }
+    });
+    let rest = fulmar_sim::Backoff::constant(secs(1));
+    let retry = Retry::new(3)
+        .transparent(false)
+        .backoff(rest)
+        .throttle(rest);
+    let (client, handle) = (with(&sim, retry), sim.handle());
+    let run = sim.run(async move {
+        if reused {
+            super::support::text(&client, "http://api.test/warm")
+                .await
+                .unwrap();
+        }
+        failing.store(true, std::sync::atomic::Ordering::Relaxed);
+        let call = client.clone();
+        handle.spawn(async move {
+            let response = call.get("http://api.test/x").send().await.unwrap();
+            assert_eq!(response.attempts(), 2);
+        });
+        // The failure takes its time, and what is left of its body 50 ms at most.
+        handle.sleep(ms(200)).await;
+        for _ in 0..70 {
+            super::support::assert_quiet(client.gauges());
+            handle.sleep(ms(10)).await;
+        }
+        handle.sleep(secs(2)).await;
+    });
+    run.expect();
+}
+
+#[test]
+fn settings_that_cannot_work_fail_the_build() {
+    use fulmar_sim::{Backoff, Jitter, PoolConfig};
+    let sim = Sim::seeded(1);
+    let build = |retry: Retry, pool: PoolConfig| {
+        builder(&sim)
+            .retry(retry)
+            .pool(pool)
+            .build()
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    };
+    let base = Backoff::exponential(ms(100));
+    for retry in [
+        Retry::new(0),
+        Retry::new(3).backoff(base.max(ms(50))),
+        Retry::new(3).backoff(base.factor(0.5)),
+        Retry::new(3).backoff(base.factor(f64::INFINITY)),
+        Retry::new(3).backoff(base.jitter(Jitter::Proportional(1.0))),
+        Retry::new(3).throttle(base.jitter(Jitter::Proportional(-0.1))),
+    ] {
+        let text = build(retry.clone(), PoolConfig::new()).unwrap_err();
+        assert!(
+            text.starts_with("contradictory settings: "),
+            "{retry:?}: {text}"
+        );
+        // A request's own are looked at, too.
+        let request = client(&sim).get("http://api.test/").retry(retry.clone());
+        assert!(format!("{request:?}").contains("error: "), "{request:?}");
+    }
+    let pools: [fn(&mut PoolConfig); 6] = [
+        |pool| pool.budget.ratio = 1.5,
+        |pool| pool.budget.ratio = f64::NAN,
+        |pool| pool.budget.min = 11.0,
+        |pool| pool.budget.refill = -1.0,
+        |pool| (pool.limits.total, pool.limits.per_origin) = (Some(8), Some(9)),
+        |pool| (pool.limits.idle, pool.limits.idle_per_origin) = (Some(8), Some(9)),
+    ];
+    for (place, change) in pools.into_iter().enumerate() {
+        let mut pool = PoolConfig::new();
+        change(&mut pool);
+        assert!(build(Retry::default(), pool).is_err(), "{place}");
+    }
+    assert_eq!(build(Retry::strict(), PoolConfig::new()), Ok(()));
+}
