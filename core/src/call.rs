@@ -127,7 +127,9 @@ impl Call {
         }
         self.fate = self.fate.max(class.fate());
         if !matches!(class, Class::Success { .. }) {
-            self.record(now, head.reused, Outcome::Status(head.status), class.fate());
+            let bytes = (head.accepted, head.response_bytes);
+            let outcome = Outcome::Status(head.status);
+            self.record(now, head.reused, bytes, outcome, class.fate());
         }
         let end = Ending {
             class,
@@ -168,6 +170,7 @@ impl Call {
         self.record(
             now,
             facts.reused,
+            (facts.accepted, facts.response_bytes),
             Outcome::Failed(facts.cause.clone()),
             class.fate(),
         );
@@ -280,12 +283,21 @@ impl Call {
         }
     }
 
-    fn record(&mut self, now: Instant, reused: bool, outcome: Outcome, fate: Fate) {
+    fn record(
+        &mut self,
+        now: Instant,
+        reused: bool,
+        (sent, received): (u64, u64),
+        outcome: Outcome,
+        fate: Fate,
+    ) {
         self.history.push(AttemptRecord {
             number: self.number,
             started: self.started,
             ended: now,
             reused,
+            sent,
+            received,
             outcome,
             fate,
             delay: self.granted.delay,

@@ -148,3 +148,115 @@ impl Wake for Child {
 fn lock(ready: &Mutex<Ready>) -> std::sync::MutexGuard<'_, Ready> {
     ready.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A future that is ready when told, counts its polls, and shows its waker.
+    #[derive(Clone, Default)]
+    struct Told(Arc<Mutex<(bool, usize, Option<Waker>)>>);
+
+    impl Told {
+        fn wake(&self) {
+            let waker = self.0.lock().unwrap().2.clone();
+            waker.unwrap().wake();
+        }
+
+        fn polls(&self) -> usize {
+            self.0.lock().unwrap().1
+        }
+    }
+
+    impl Future for Told {
+        type Output = ();
+
+        fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+            let mut state = self.0.lock().unwrap();
+            state.1 += 1;
+            state.2 = Some(cx.waker().clone());
+            if state.0 {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
+        }
+    }
+
+    fn three() -> (Flight<Told>, [Told; 3]) {
+        let futures = [Told::default(), Told::default(), Told::default()];
+        let mut flight = Flight::new();
+        for (key, future) in futures.iter().enumerate() {
+            flight.push(key, future.clone());
+        }
+        (flight, futures)
+    }
+
+    #[test]
+    fn each_future_is_polled_only_when_it_was_woken() {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let (mut flight, futures) = three();
+        assert_eq!(flight.poll_next(cx), Poll::Pending);
+        futures[1].wake();
+        futures[1].wake();
+        assert_eq!(flight.poll_next(cx), Poll::Pending);
+        assert_eq!(flight.poll_next(cx), Poll::Pending);
+        assert_eq!(futures.each_ref().map(Told::polls), [1, 2, 1]);
+        futures[2].0.lock().unwrap().0 = true;
+        futures[2].wake();
+        assert_eq!(flight.poll_next(cx), Poll::Ready(Some((2, ()))));
+        assert_eq!(flight.len(), 2);
+    }
+
+    #[test]
+    fn a_wake_after_the_end_disturbs_nobody_in_the_same_place() {
+        let cx = &mut Context::from_waker(Waker::noop());
+        let (mut flight, futures) = three();
+        futures[0].0.lock().unwrap().0 = true;
+        assert_eq!(flight.poll_next(cx), Poll::Ready(Some((0, ()))));
+        let next = Told::default();
+        flight.push(7, next.clone());
+        assert_eq!(flight.poll_next(cx), Poll::Pending);
+        futures[0].wake();
+        assert_eq!(flight.poll_next(cx), Poll::Pending);
+        assert_eq!(next.polls(), 1);
+        assert_eq!(flight.clear(), [7, 1, 2]);
+        assert_eq!(flight.poll_next(cx), Poll::Ready(None));
+    }
+
+    #[test]
+    fn one_that_wakes_itself_does_not_keep_the_thread() {
+        struct Restless;
+        impl Future for Restless {
+            type Output = ();
+            fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+        }
+        let mut flight = Flight::new();
+        flight.push(0, Restless);
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert_eq!(flight.poll_next(cx), Poll::Pending);
+    }
+
+    #[test]
+    fn nothing_is_kept_alive_by_what_is_queued() {
+        let (flight, futures) = three();
+        drop(flight);
+        for future in futures {
+            assert_eq!(Arc::strong_count(&future.0), 1);
+        }
+        let (mut flight, [first, ..]) = three();
+        assert!(
+            flight
+                .poll_next(&mut Context::from_waker(Waker::noop()))
+                .is_pending()
+        );
+        first.wake();
+        let ready = Arc::downgrade(&flight.ready);
+        drop(flight);
+        assert!(ready.upgrade().is_none());
+        first.wake();
+    }
+}

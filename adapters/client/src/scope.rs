@@ -27,10 +27,13 @@ use crate::net::{BoxFuture, Net, Sleep};
 #[derive(Clone)]
 pub struct Scope(Arc<Mutex<Door>>);
 
+/// What a branch does.
+type Work = BoxFuture<Result<(), BoxError>>;
+
 /// What the branches' side and the driving side share.
 struct Door {
     deadline: Option<Instant>,
-    branches: Vec<(Cow<'static, str>, BoxFuture<Result<(), BoxError>>)>,
+    branches: Vec<(Cow<'static, str>, Work)>,
     cancels: bool,
     is_over: bool,
     waker: Option<Waker>,
@@ -184,7 +187,7 @@ impl Scope {
 struct Running<Fut, T> {
     body: Option<Pin<Box<Fut>>>,
     value: Option<T>,
-    flight: Flight<BoxFuture<Result<(), BoxError>>>,
+    flight: Flight<Work>,
     /// Every branch; `Cancelled` until it ends otherwise.
     branches: Vec<(Instant, Branch)>,
     scope: Scope,

@@ -503,6 +503,7 @@ impl Live {
             std::mem::take(&mut self.registration),
             self.id,
             parts.url.clone(),
+            (self.call.attempt(), self.call.attempts().to_vec()),
         );
         let body = Body::incoming(Box::new(incoming));
         deliver(parts, head, body, summary)
@@ -518,6 +519,10 @@ impl Live {
         if let Step::Exchanging(Exchange::H1(h1)) = &mut self.step {
             h1.judge();
         }
+        let (accepted, response_bytes) = match &self.step {
+            Step::Exchanging(exchange) => (exchange.accepted(), exchange.response_bytes()),
+            _ => (0, 0),
+        };
         let values = head
             .fields()
             .filter(|(n, _)| n.eq_ignore_ascii_case(b"retry-after"));
@@ -529,6 +534,8 @@ impl Live {
         let facts = HeadFacts {
             retry_after,
             reused: self.reused,
+            accepted,
+            response_bytes,
             expected: parts.has("expect"),
             body_pulled: self.upload.pulled,
             ..HeadFacts::new(head.status().as_u16())

@@ -27,6 +27,10 @@ pub struct AttemptRecord {
     pub ended: Instant,
     /// Whether its connection had served before.
     pub reused: bool,
+    /// Bytes of the request that the transport took.
+    pub sent: u64,
+    /// Bytes of the response that arrived.
+    pub received: u64,
     /// How it ended.
     pub outcome: Outcome,
     /// Whether the origin acted on the request.
@@ -104,6 +108,8 @@ mod tests {
             started: at(130),
             ended: at(150),
             reused: false,
+            sent: 120,
+            received: 60,
             outcome: Outcome::Status(503),
             fate: Fate::MaybeProcessed,
             delay: Some(Duration::from_millis(120)),

@@ -102,7 +102,7 @@ fn grpc(nanos: u64) -> String {
 
 fn seconds(millis: u64) -> String {
     let mut value = (millis / 1_000).to_string();
-    if millis % 1_000 > 0 {
+    if !millis.is_multiple_of(1_000) {
         let _ = write!(value, ".{:03}", millis % 1_000);
     }
     value

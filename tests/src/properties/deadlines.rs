@@ -46,7 +46,7 @@ fn schedule(data: &[u8], mut look: impl FnMut(&mut Clocks, Instant)) {
 ///
 /// # Panics
 ///
-/// Where it does otherwise. So do the following.
+/// Where it does not hold.
 pub fn i2_2_never_early_and_never_late(data: &[u8]) {
     schedule(data, |clocks, now| match clocks.poll_timeout() {
         Some((at, phase)) => {
@@ -66,6 +66,10 @@ pub fn i2_2_never_early_and_never_late(data: &[u8]) {
 }
 
 /// I2.3: to ask early, late or twice changes nothing.
+///
+/// # Panics
+///
+/// Where it does not hold.
 pub fn i2_3_asking_changes_nothing(data: &[u8]) {
     schedule(data, |clocks, now| {
         let before = format!("{clocks:?}");
@@ -81,6 +85,10 @@ pub fn i2_3_asking_changes_nothing(data: &[u8]) {
 }
 
 /// I2.5: every nanosecond of the call is in a phase, suspended, or at rest.
+///
+/// # Panics
+///
+/// Where it does not hold.
 pub fn i2_5_no_time_is_unaccounted(data: &[u8]) {
     schedule(data, |clocks, now| {
         let mut done = clocks.clone();
@@ -98,6 +106,10 @@ pub fn i2_5_no_time_is_unaccounted(data: &[u8]) {
 
 /// I2.6: what is told of a deadline never grows from attempt to attempt, and is at most what is
 /// left. (Attempts a millisecond apart are told less each.)
+///
+/// # Panics
+///
+/// Where it does not hold.
 pub fn i2_6_what_is_told_of_a_deadline_shrinks(data: &[u8]) {
     let mut script = Script::new(data);
     let headers = [

@@ -299,6 +299,38 @@ fn the_error_of_an_exhausted_call_tells_every_attempt() {
 }
 
 #[test]
+fn an_error_within_the_body_tells_the_attempts_before_it() {
+    let mut sim = Sim::seeded(1);
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let count = Arc::new(count);
+    sim.serve("api.test:80", move |mut conn| {
+        let count = count.clone();
+        async move {
+            while conn.request().await?.is_some() {
+                if count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 {
+                    conn.respond(502, "").await?;
+                    continue;
+                }
+                let half = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
+                return conn.write_all(half).await;
+            }
+            Ok(())
+        }
+    });
+    let client = with(&sim, steady(3));
+    let run = sim.run(async move {
+        let response = client.get("http://api.test/").send().await.unwrap();
+        response.bytes().await.unwrap_err()
+    });
+    let error = run.expect();
+    assert_eq!((error.tries(), error.attempts().len()), (2, 1));
+    let first = &error.attempts()[0];
+    assert!(first.sent > 30 && first.received > 30, "{first:?}");
+    assert_eq!(error.retry_stop_reason(), Some(StopReason::NotRetryable));
+    assert_eq!(error.fate(), fulmar_sim::Fate::Processed);
+}
+
+#[test]
 fn a_timeout_longer_than_the_total_fails_the_build_and_names_both() {
     let sim = Sim::seeded(1);
     let timeouts = Timeouts::new().write(secs(8)).total(secs(6));
@@ -337,7 +369,7 @@ fn at_rest(failure: u32, reused: bool) {
                     1 => conn.respond(503, vec![b'x'; 300_000]).await?,
                     2 => {
                         conn.write_all("HTTP/1.1 503 Busy\r\n\r\nuntil the end")
-                            .await?
+                            .await?;
                     }
                     3 => return Ok(()),
                     4 => conn.reset(),

@@ -18,18 +18,18 @@ pub(crate) fn expected(cell: Cell, pulled: bool) -> Told {
         Place::FirstByte | Place::Head | Place::Body => Some(None),
     };
     let stops = |reason| Told {
-        outcome: Err((fate, reason)),
+        outcome: Err((fate, Some(reason))),
         saw: first.into_iter().collect(),
     };
     if cell.place == Place::Body {
         // The caller has the head: there is no silent restart.
-        return stops(None);
+        return stops(StopReason::NotRetryable);
     }
     if fate != Fate::NotProcessed && !repeatable {
-        return stops(Some(StopReason::MaybeProcessed));
+        return stops(StopReason::MaybeProcessed);
     }
     if pulled {
-        return stops(Some(StopReason::BodyNotReplayable));
+        return stops(StopReason::BodyNotReplayable);
     }
     // Without a byte of a response a used connection was stale: one more, for free.
     let is_free = cell.reused
@@ -38,7 +38,7 @@ pub(crate) fn expected(cell: Cell, pulled: bool) -> Told {
             Place::Write | Place::WriteLater | Place::FirstByte
         );
     if cell.attempts == 1 && !is_free {
-        return stops(Some(StopReason::MaxAttempts));
+        return stops(StopReason::MaxAttempts);
     }
     Told {
         outcome: Ok(2),

@@ -120,7 +120,7 @@ fn timed_out(end: &End) -> bool {
 ///
 /// # Panics
 ///
-/// Where there is one. So do the following.
+/// Where it does not hold.
 pub fn i1_1_nothing_follows_what_may_have_been_processed(data: &[u8]) {
     for life in lives(data) {
         let all_but_last = life.attempts.len() - 1;
@@ -132,6 +132,10 @@ pub fn i1_1_nothing_follows_what_may_have_been_processed(data: &[u8]) {
 }
 
 /// I1.2: counted attempts are at most the policy's, free ones at most two more.
+///
+/// # Panics
+///
+/// Where it does not hold.
 pub fn i1_2_attempts_are_bounded(data: &[u8]) {
     for life in lives(data) {
         let is_free = |attempt: &&Attempt| matches!(attempt.verdict, Verdict::Retry(again) if again.transparent);
@@ -144,6 +148,10 @@ pub fn i1_2_attempts_are_bounded(data: &[u8]) {
 }
 
 /// I1.3: no attempt starts at the deadline or later, and no rest ends after it.
+///
+/// # Panics
+///
+/// Where it does not hold.
 pub fn i1_3_nothing_starts_at_the_deadline_or_later(data: &[u8]) {
     for life in lives(data) {
         let Some(overall) = life.overall else {
@@ -162,6 +170,10 @@ pub fn i1_3_nothing_starts_at_the_deadline_or_later(data: &[u8]) {
 
 /// I1.5: within ten slots of a second retries are within the firsts' share, and over the whole
 /// within what was earned. (That no balance is negative is the budget's own property.)
+///
+/// # Panics
+///
+/// Where it does not hold.
 pub fn i1_5_retries_stay_within_the_budget(data: &[u8]) {
     let lives = lives(data);
     let start = lives.first().map(|life| life.attempts[0].began);
@@ -193,6 +205,10 @@ pub fn i1_5_retries_stay_within_the_budget(data: &[u8]) {
 }
 
 /// I1.7: a call ends once, and is exhausted exactly where its one label says so.
+///
+/// # Panics
+///
+/// Where it does not hold.
 pub fn i1_7_a_call_has_one_end_and_one_label(data: &[u8]) {
     for life in lives(data) {
         let runs_out = matches!(
@@ -219,6 +235,10 @@ pub fn i1_7_a_call_has_one_end_and_one_label(data: &[u8]) {
 }
 
 /// I1.9: the same facts, times and draws give the same decisions.
+///
+/// # Panics
+///
+/// Where it does not hold.
 pub fn i1_9_the_same_facts_give_the_same_decisions(data: &[u8]) {
     assert_eq!(format!("{:?}", lives(data)), format!("{:?}", lives(data)));
 }
