@@ -91,9 +91,10 @@ impl Client {
     /// ```
     /// # async fn example(client: fulmar::Client) -> Result<(), fulmar::ScopeError> {
     /// let deadline = client.deadline(std::time::Duration::from_secs(30));
+    /// let api = client.clone();
     /// let scoped = client.scope(deadline, |scope| async move {
     ///     for part in ["/a", "/b"] {
-    ///         let get = client.get(format!("http://api.test{part}"));
+    ///         let get = api.get(format!("http://api.test{part}"));
     ///         scope.branch(part, async move {
     ///             get.send().await?.bytes().await?;
     ///             Ok(())
@@ -101,7 +102,7 @@ impl Client {
     ///     }
     ///     Ok("both are there")
     /// });
-    /// # let scoped = scoped.await?;
+    /// let scoped = scoped.await?;
     /// assert_eq!(scoped.branches.len(), 2);
     /// # Ok(())
     /// # }
