@@ -171,6 +171,8 @@ pub struct Budget {
     second: u32,
     /// Up to when the refill has been credited.
     refilled: Instant,
+    /// Before it the origin wants no retries.
+    gate: Instant,
     rules: Rules,
     window_firsts: u32,
     window_retries: u32,
@@ -193,6 +195,7 @@ impl Budget {
             tokens: rules.min,
             second: second(now),
             refilled: now,
+            gate: Instant::ORIGIN,
             rules,
             window_firsts: 0,
             window_retries: 0,
@@ -244,6 +247,17 @@ impl Budget {
         true
     }
 
+    /// The origin asked for a wait (`Retry-After`): no retry is to start before it has passed,
+    /// whichever call was told.
+    pub fn shut(&mut self, now: Instant, wait: Duration) {
+        self.gate = self.gate.max(now + wait);
+    }
+
+    /// How long the origin still wants no retries.
+    pub fn shut_for(&self, now: Instant) -> Option<Duration> {
+        (self.gate > now).then(|| self.gate - now)
+    }
+
     /// What the bucket holds, in thousandths of a token, as of the last deposit or withdrawal.
     pub fn tokens(&self) -> u32 {
         self.tokens
@@ -254,7 +268,10 @@ impl Budget {
         let mut copy = self.clone();
         copy.roll(now);
         copy.refill(now);
-        copy.minute_firsts == 0 && copy.window_retries == 0 && copy.tokens == copy.rules.min
+        copy.minute_firsts == 0
+            && copy.window_retries == 0
+            && copy.tokens == copy.rules.min
+            && copy.gate <= now
     }
 
     fn cap(&self) -> u32 {

@@ -28,7 +28,7 @@ use rand_core::Rng;
 use crate::budget::Budget;
 use crate::fault::{Fate, Phase};
 use crate::retry::{
-    AttemptFacts, Cause, Class, HeadFacts, Replay, Retry, Retryable, StopReason, classify,
+    AttemptFacts, Cause, Class, HeadFacts, Replay, Retry, Retryable, Seen, StopReason, classify,
     classify_status, is_plain,
 };
 use crate::time::Instant;
@@ -118,9 +118,18 @@ impl Call {
             return self.end(reason, true);
         }
         let class = classify_status(self.request, head, &self.policy);
+        let class = self
+            .policy
+            .overrule(class, self.request, Seen::Status(head.status));
+        if let (Class::Retryable { .. }, Some(asked)) = (class, head.retry_after) {
+            // Not longer than a call would wait: the origin may think better of it.
+            budget.shut(now, asked.min(self.policy.longest_wait));
+        }
         self.fate = self.fate.max(class.fate());
         if !matches!(class, Class::Success { .. }) {
-            self.record(now, head.reused, Outcome::Status(head.status), class.fate());
+            let bytes = (head.accepted, head.response_bytes);
+            let outcome = Outcome::Status(head.status);
+            self.record(now, head.reused, bytes, outcome, class.fate());
         }
         let end = Ending {
             class,
@@ -151,11 +160,17 @@ impl Call {
         if let (true, Some(reason)) = (self.is_stopped, self.reason) {
             return self.end(reason, false);
         }
-        let class = classify(self.request, facts, &self.policy);
+        let mut class = classify(self.request, facts, &self.policy);
+        if facts.delivered == 0 {
+            class = self
+                .policy
+                .overrule(class, self.request, Seen::Failure(&facts.cause));
+        }
         self.fate = self.fate.max(class.fate());
         self.record(
             now,
             facts.reused,
+            (facts.accepted, facts.response_bytes),
             Outcome::Failed(facts.cause.clone()),
             class.fate(),
         );
@@ -180,6 +195,12 @@ impl Call {
     /// Whether no rule looks at a response with this status: it can go to the caller at once.
     pub const fn is_plain(status: u16) -> bool {
         is_plain(status)
+    }
+
+    /// Whether this call's response with that status can go to the caller at once:
+    /// [`is_plain`](Self::is_plain), and no rule of the user's looks at it either.
+    pub fn passes(&self, status: u16) -> bool {
+        is_plain(status) && !self.policy.has_classifier()
     }
 
     /// What the call is of.
@@ -262,12 +283,21 @@ impl Call {
         }
     }
 
-    fn record(&mut self, now: Instant, reused: bool, outcome: Outcome, fate: Fate) {
+    fn record(
+        &mut self,
+        now: Instant,
+        reused: bool,
+        (sent, received): (u64, u64),
+        outcome: Outcome,
+        fate: Fate,
+    ) {
         self.history.push(AttemptRecord {
             number: self.number,
             started: self.started,
             ended: now,
             reused,
+            sent,
+            received,
             outcome,
             fate,
             delay: self.granted.delay,

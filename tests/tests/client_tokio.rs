@@ -10,7 +10,9 @@ use std::thread;
 use std::time::Duration;
 
 use fulmar_tests::loopback::{Loopback, respond};
-use fulmar_tokio::{Body, Bytes, Client, Error, Limits, Response, Sending, Timeouts, Tokio};
+use fulmar_tokio::{
+    Body, Bytes, Client, Error, Limits, Phase, Response, Retry, Sending, Timeouts, Tokio,
+};
 use tokio::runtime::{Builder, Runtime};
 
 fn current_thread() -> Runtime {
@@ -298,6 +300,50 @@ fn paused_time_is_followed() {
     assert!(error.is_deadline(), "{error}");
     // Generous: virtual time does not pass by waiting.
     assert!(begun.elapsed() < Duration::from_secs(60));
+}
+
+#[test]
+fn each_phase_times_out_within_the_resolution_of_the_runtimes_timers() {
+    let server = Loopback::start(|request, stream| {
+        if request.target == "/warm" {
+            respond(stream, 200, b"warm")?;
+            return Ok(true);
+        }
+        if request.target == "/half" {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")?;
+        }
+        thread::sleep(Duration::from_secs(60));
+        Ok(false)
+    });
+    let limit = Duration::from_millis(12_345);
+    let none = Timeouts::none();
+    for (path, timeouts, phase) in [
+        ("/silent", none.first_byte(limit), Phase::FirstByte),
+        ("/silent", none.attempt(limit), Phase::Attempt),
+        ("/silent", none.total(limit), Phase::Total),
+        ("/half", none.between_bytes(limit), Phase::Body),
+    ] {
+        let client = Client::new(Tokio::new());
+        let (error, elapsed) = current_thread().block_on(async {
+            let warm = client.get(server.url("/warm")).send().await.unwrap();
+            warm.bytes().await.unwrap();
+            let get = client.get(server.url(path)).timeouts(timeouts);
+            let get = get.retry(Retry::never());
+            // What is waited for is there already: from here time passes by itself, exactly.
+            if phase == Phase::Body {
+                let response = get.send().await.unwrap();
+                tokio::time::pause();
+                let begun = tokio::time::Instant::now();
+                return (response.bytes().await.unwrap_err(), begun.elapsed());
+            }
+            tokio::time::pause();
+            let begun = tokio::time::Instant::now();
+            (get.send().await.unwrap_err(), begun.elapsed())
+        });
+        assert_eq!(error.phase(), Some(phase), "{error}");
+        let late = elapsed.checked_sub(limit).unwrap_or(Duration::MAX);
+        assert!(late <= Duration::from_millis(2), "{phase}: {elapsed:?}");
+    }
 }
 
 #[test]

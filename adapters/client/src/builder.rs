@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use fulmar_core::deadline::{PhaseLimits, Timeouts};
+use fulmar_core::deadline::{DeadlineHeader, PhaseLimits, Timeouts};
 use fulmar_core::http::EncodedFields;
 use fulmar_core::retry::Retry;
 use fulmar_core::tls::Connector;
@@ -14,8 +14,10 @@ use crate::client::Client;
 use crate::error::{Error, Kind};
 use crate::net::{Net, SocketOptions};
 use crate::observer::Observer;
+use crate::propagation::Propagation;
 use crate::request::field;
 use crate::shared::Shared;
+use crate::url::IntoUrl;
 
 /// What a client's calls have in common.
 pub(crate) struct Settings {
@@ -31,6 +33,7 @@ pub(crate) struct Settings {
     pub(crate) socket: SocketOptions,
     pub(crate) tls: Option<Arc<dyn Connector>>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
+    pub(crate) propagation: Propagation,
 }
 
 /// Configures a [`Client`]. Every setting has a default; contradictory ones fail
@@ -46,6 +49,7 @@ pub struct ClientBuilder {
     socket: SocketOptions,
     tls: Option<Arc<dyn Connector>>,
     observer: Option<Arc<dyn Observer>>,
+    propagation: Propagation,
     mistake: Option<Error>,
 }
 
@@ -61,6 +65,7 @@ impl ClientBuilder {
             socket: SocketOptions::default(),
             tls: None,
             observer: None,
+            propagation: Propagation::default(),
             mistake: None,
         }
     }
@@ -146,6 +151,17 @@ impl ClientBuilder {
         self
     }
 
+    /// Tells this origin with each attempt how much of the call's deadline is left, so that it can
+    /// drop work that nobody waits for. Default: nobody is told. A call without a deadline sends
+    /// nothing; a field of that name that a request set itself is replaced.
+    pub fn propagate_deadline(mut self, origin: impl IntoUrl, header: DeadlineHeader) -> Self {
+        match origin.into_url(None) {
+            Ok(origin) => self.propagation.add(origin, header),
+            Err(error) => self.mistake = self.mistake.or(Some(error)),
+        }
+        self
+    }
+
     /// Builds the client. No runtime need be there.
     ///
     /// # Errors
@@ -158,6 +174,7 @@ impl ClientBuilder {
         let wrong = |error: Box<dyn std::error::Error + Send + Sync>| {
             Error::new(Kind::Builder).caused_by(error)
         };
+        self.timeouts.validate().map_err(|e| wrong(e.into()))?;
         self.retry.validate().map_err(|e| wrong(e.into()))?;
         self.pool.validate().map_err(|e| wrong(e.into()))?;
         let defaults = EncodedFields::new(&self.headers).map_err(|e| wrong(e.into()))?;
@@ -181,6 +198,7 @@ impl ClientBuilder {
             socket: self.socket,
             tls: self.tls,
             observer: self.observer,
+            propagation: self.propagation,
         };
         Client {
             shared: Arc::new(Shared::new(self.net, settings)),

@@ -56,7 +56,8 @@ impl Kind {
 
 /// Why a call failed. One pointer wide; the rest is behind it.
 ///
-/// `Display` names the kind, the phase and the leaf cause on one line; [`Error::source`]
+/// `Display` names the kind, the phase and the leaf cause on one line, and with `{:#}` every failed
+/// attempt on a line of its own; [`Error::source`]
 /// (`std::error::Error::source`) has the cause as a value.
 #[derive(Clone)]
 pub struct Error(Arc<Detail>);
@@ -331,10 +332,15 @@ impl fmt::Display for Error {
             (Some(stop), 1) if stop.is_exhausted() => write!(f, " after 1 attempt ({stop})")?,
             _ => {}
         }
-        match &detail.url {
-            Some(url) => write!(f, " [{url}]"),
-            None => Ok(()),
+        if let Some(url) = &detail.url {
+            write!(f, " [{url}]")?;
         }
+        if f.alternate() {
+            for attempt in &detail.attempts {
+                write!(f, "\n  {attempt}")?;
+            }
+        }
+        Ok(())
     }
 }
 

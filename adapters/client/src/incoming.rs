@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use fulmar_core::call::AttemptRecord;
 use fulmar_core::deadline::Clocks;
 use fulmar_core::fault::{Fate, Phase};
-use fulmar_core::retry::Cause;
+use fulmar_core::retry::{Cause, StopReason};
 use fulmar_core::time::Instant;
 use fulmar_core::trace::Event;
 
@@ -29,9 +30,15 @@ pub(crate) struct Incoming {
     url: Url,
     delivered: u64,
     failed: Option<Error>,
+    /// Attempts made, and those that had failed before this response came.
+    history: (u32, Vec<AttemptRecord>),
 }
 
 impl Incoming {
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "it takes over what the call had, piece by piece"
+    )]
     pub(crate) fn new(
         shared: Arc<Shared>,
         exchange: Exchange,
@@ -40,6 +47,7 @@ impl Incoming {
         registration: Registration,
         call: u64,
         url: Url,
+        history: (u32, Vec<AttemptRecord>),
     ) -> Self {
         let exchange = Some(exchange);
         Self {
@@ -52,6 +60,7 @@ impl Incoming {
             url,
             delivered: 0,
             failed: None,
+            history,
         }
     }
 
@@ -128,7 +137,13 @@ impl Incoming {
         let error = error
             .with_fate(Fate::Processed)
             .with_peer(peer.as_deref())
-            .with_url(self.url.as_str());
+            .with_url(self.url.as_str())
+            // The caller has the head: there is no silent restart.
+            .with_history(
+                self.history.0,
+                &self.history.1,
+                Some(StopReason::NotRetryable),
+            );
         self.shared.emit(self.call, || Event::AttemptFailed {
             attempt: 0,
             phase: error.phase().unwrap_or(Phase::Body),

@@ -14,6 +14,7 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use crate::body::Body;
 use crate::client::Client;
 use crate::error::{Error, Kind};
+use crate::idempotency::IdempotencyKey;
 use crate::response::Response;
 use crate::sending::Sending;
 use crate::url::{IntoUrl, Url};
@@ -42,7 +43,7 @@ pub(crate) struct Options {
 
 impl Parts {
     /// The request's own headers, to add to.
-    fn headers_mut(&mut self) -> &mut HeaderMap {
+    pub(crate) fn headers_mut(&mut self) -> &mut HeaderMap {
         self.headers.get_or_insert_default()
     }
 
@@ -256,6 +257,19 @@ impl RequestBuilder {
         self.edit(|parts| {
             retry.validate().map_err(invalid)?;
             parts.options.get_or_insert_default().retry = Some(Arc::new(retry));
+            Ok(())
+        })
+    }
+
+    /// Sends an `Idempotency-Key`, the same on every attempt, by which the origin recognises a
+    /// repeat: so a request with any method can be tried again. `IdempotencyKey::Auto` draws one.
+    pub fn idempotency_key(self, key: impl Into<IdempotencyKey>) -> Self {
+        let shared = self.client.shared.clone();
+        self.edit(|parts| {
+            let key = key.into();
+            let value = shared.locked(|state| key.into_value(&mut state.rng))?;
+            let name = HeaderName::from_static("idempotency-key");
+            parts.headers_mut().insert(name, value);
             Ok(())
         })
     }

@@ -370,6 +370,10 @@ impl Live {
         let connection = h1.id;
         self.upload = Upload::new(parts.body.attempt());
         self.clocks.entered(now, Phase::Write);
+        if !parts.stamp_deadline(shared, now, self.clocks.overall()) {
+            self.step = Step::Exchanging(Exchange::H1(h1));
+            return self.expire(shared, parts, now, Phase::Total);
+        }
         let begun = parts.send(
             shared,
             now,
@@ -437,7 +441,7 @@ impl Live {
                 shared.emit(self.id, || Event::HeadReceived {
                     status: head.status().as_u16(),
                 });
-                let stop = if Call::is_plain(head.status().as_u16()) {
+                let stop = if self.call.passes(head.status().as_u16()) {
                     None
                 } else {
                     match self.judge(shared, parts, now, &head) {
@@ -484,7 +488,7 @@ impl Live {
             status: head.status().as_u16(),
         });
         let mut stop = None;
-        if !Call::is_plain(head.status().as_u16()) {
+        if !self.call.passes(head.status().as_u16()) {
             match self.judge(shared, parts, now, &head) {
                 Verdict::Retry(again) => {
                     // A request that rests owns no connection: the response is drained or closed.
@@ -514,6 +518,7 @@ impl Live {
             std::mem::take(&mut self.registration),
             self.id,
             parts.url.clone(),
+            (self.call.attempt(), self.call.attempts().to_vec()),
         );
         let body = Body::incoming(Box::new(incoming));
         deliver(parts, head, body, summary)
@@ -529,6 +534,10 @@ impl Live {
         if let Step::Exchanging(Exchange::H1(h1)) = &mut self.step {
             h1.judge();
         }
+        let (accepted, response_bytes) = match &self.step {
+            Step::Exchanging(exchange) => (exchange.accepted(), exchange.response_bytes()),
+            _ => (0, 0),
+        };
         let values = head
             .fields()
             .filter(|(n, _)| n.eq_ignore_ascii_case(b"retry-after"));
@@ -540,6 +549,8 @@ impl Live {
         let facts = HeadFacts {
             retry_after,
             reused: self.reused,
+            accepted,
+            response_bytes,
             expected: parts.has("expect"),
             body_pulled: self.upload.pulled,
             ..HeadFacts::new(head.status().as_u16())

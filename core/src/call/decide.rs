@@ -68,7 +68,9 @@ impl Call {
         if self.counted() >= self.policy.max_attempts {
             return Decision::Stop(StopReason::MaxAttempts);
         }
-        let (delay, draw) = match self.delay(now, terms, end.retry_after, overall, rng) {
+        // What another call was told holds for this one, too.
+        let asked = end.retry_after.max(budget.shut_for(now));
+        let (delay, draw) = match self.delay(now, terms, asked, overall, rng) {
             Ok(delay) => delay,
             Err(reason) => return Decision::Stop(reason),
         };

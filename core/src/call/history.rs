@@ -1,5 +1,6 @@
 //! The attempts that failed.
 
+use std::fmt;
 use std::time::Duration;
 
 use crate::fault::Fate;
@@ -26,6 +27,10 @@ pub struct AttemptRecord {
     pub ended: Instant,
     /// Whether its connection had served before.
     pub reused: bool,
+    /// Bytes of the request that the transport took.
+    pub sent: u64,
+    /// Bytes of the response that arrived.
+    pub received: u64,
     /// How it ended.
     pub outcome: Outcome,
     /// Whether the origin acted on the request.
@@ -34,6 +39,33 @@ pub struct AttemptRecord {
     pub delay: Option<Duration>,
     /// Whether it was a transparent retry.
     pub transparent: bool,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "status {status}"),
+            Self::Failed(cause) => cause.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for AttemptRecord {
+    /// One line: the number, how long it was waited for, how it ended and after what time, and
+    /// what that says of the request.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "attempt {}", self.number)?;
+        match self.delay {
+            Some(_) if self.transparent => f.write_str(" at once")?,
+            Some(delay) => write!(f, " after a rest of {delay:?}")?,
+            None => {}
+        }
+        if self.reused {
+            f.write_str(" on a used connection")?;
+        }
+        let (lasted, outcome, fate) = (self.ended - self.started, &self.outcome, self.fate);
+        write!(f, ": {outcome} after {lasted:?}, request {fate}")
+    }
 }
 
 /// The failed attempts of a call, bounded: how it began and how it ended.
@@ -67,6 +99,38 @@ impl History {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_record_reads_as_a_line() {
+        let at = |millis| Instant::ORIGIN + Duration::from_millis(millis);
+        let record = AttemptRecord {
+            number: 2,
+            started: at(130),
+            ended: at(150),
+            reused: false,
+            sent: 120,
+            received: 60,
+            outcome: Outcome::Status(503),
+            fate: Fate::MaybeProcessed,
+            delay: Some(Duration::from_millis(120)),
+            transparent: false,
+        };
+        assert_eq!(
+            record.to_string(),
+            "attempt 2 after a rest of 120ms: status 503 after 20ms, request maybe processed"
+        );
+        let stale = AttemptRecord {
+            reused: true,
+            delay: Some(Duration::ZERO),
+            transparent: true,
+            ..record
+        };
+        assert!(
+            stale
+                .to_string()
+                .starts_with("attempt 2 at once on a used connection: ")
+        );
+    }
 
     #[test]
     fn a_record_is_at_most_128_bytes() {

@@ -1,7 +1,9 @@
 //! How long each part of a call may take, and which limit ran out first.
 
 mod clocks;
+mod propagate;
 mod timeouts;
 
 pub use clocks::Clocks;
+pub use propagate::DeadlineHeader;
 pub use timeouts::{PhaseLimits, Timeouts, TimeoutsError};

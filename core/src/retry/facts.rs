@@ -254,6 +254,10 @@ pub struct HeadFacts {
     pub retry_after: Option<Duration>,
     /// Whether the connection had served another exchange before.
     pub reused: bool,
+    /// Bytes of the request that the transport took.
+    pub accepted: u64,
+    /// Bytes of the response that arrived, as far as its head.
+    pub response_bytes: u64,
     /// Whether the request carried `Expect: 100-continue`.
     pub expected: bool,
     /// Whether a byte of the request body was taken from the user.
@@ -268,6 +272,8 @@ impl HeadFacts {
             status,
             retry_after: None,
             reused: false,
+            accepted: 0,
+            response_bytes: 0,
             expected: false,
             body_pulled: true,
         }

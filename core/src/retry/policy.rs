@@ -6,6 +6,9 @@ use std::time::Duration;
 
 use crate::backoff::{Backoff, BackoffError, Jitter};
 
+use super::classifier::{Classifier, Ruling, Seen};
+use super::facts::Request;
+
 /// When and how a call is tried again.
 ///
 /// Only what is safe to repeat is repeated, whatever the policy: see
@@ -26,6 +29,7 @@ pub struct Retry {
     pub(crate) pool: bool,
     pub(crate) extended_5xx: bool,
     pub(crate) trust_503: bool,
+    pub(super) classifier: Option<Classifier>,
 }
 
 impl Default for Retry {
@@ -53,6 +57,7 @@ impl Retry {
             pool: false,
             extended_5xx: false,
             trust_503: false,
+            classifier: None,
         }
     }
 
@@ -138,6 +143,20 @@ impl Retry {
     #[must_use]
     pub fn trust_503(mut self, trust: bool) -> Self {
         self.trust_503 = trust;
+        self
+    }
+
+    /// Sets a rule of the user's own, asked about every response and every failure before it is
+    /// acted on; `None` leaves the built-in rule. Default: none.
+    ///
+    /// It should be a function of its argument alone. It is not asked where a part of a response
+    /// is with the caller already, nor about the client's own end.
+    #[must_use]
+    pub fn classifier(
+        mut self,
+        rule: impl Fn(&Seen<'_>, Request) -> Option<Ruling> + Send + Sync + 'static,
+    ) -> Self {
+        self.classifier = Some(Classifier::new(rule));
         self
     }
 

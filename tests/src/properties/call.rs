@@ -1,6 +1,7 @@
 //! Calls against the decision as it is specified, and what must hold whatever the facts.
 
 mod ledger;
+pub mod lives;
 mod model;
 mod reading;
 mod tables;
@@ -283,6 +284,11 @@ impl Run {
         self.failed += 1;
         let last = self.call.attempts().last().expect("a record");
         assert_eq!((last.number, last.ended), (self.number, now));
+        let bytes = match end {
+            End::Head(head) => (head.accepted, head.response_bytes),
+            End::Failure(facts) => (facts.accepted, facts.response_bytes),
+        };
+        assert_eq!((last.sent, last.received), bytes);
         assert_eq!(last.outcome, outcome);
         assert_eq!(last.fate, self.model.row(end).fate);
         assert_eq!(last.delay.is_none(), self.number == 1);

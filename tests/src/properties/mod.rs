@@ -5,6 +5,7 @@ pub mod backoff;
 pub mod budget;
 pub mod call;
 pub mod clocks;
+pub mod deadlines;
 pub mod dial;
 pub mod h1;
 pub mod head;

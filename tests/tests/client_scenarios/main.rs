@@ -3,6 +3,7 @@
 
 mod support;
 
+mod batches;
 mod bodies;
 mod cancellation;
 mod deadlines;
@@ -10,11 +11,14 @@ mod dials;
 mod errors;
 mod expectations;
 mod hostile;
+mod jumps;
 mod limits;
+mod policies;
 mod reentry;
 mod replays;
 mod requests;
 mod retries;
+mod scopes;
 mod stale;
 mod storms;
 mod surface;

@@ -119,6 +119,11 @@ impl Model {
     ) -> Decision {
         let row = self.row(end);
         self.fate = self.fate.max(row.fate);
+        if let (End::Head(head), Next::Retry(_)) = (end, row.next)
+            && let Some(asked) = head.retry_after
+        {
+            self.budget.shut(now, asked.min(self.rules.retry_after_max));
+        }
         let (pulled, retry_after, idle_for, is_total) = match end {
             End::Head(head) => (head.body_pulled, head.retry_after, Duration::ZERO, false),
             End::Failure(facts) => {
@@ -170,7 +175,9 @@ impl Model {
         if self.counted >= self.rules.max_attempts {
             return Decision::Stop(StopReason::MaxAttempts);
         }
-        let (delay, draw) = match self.delay(now, &terms, retry_after, overall, rng) {
+        // Section 1.7, the gate: what any call of the origin was told.
+        let asked = retry_after.max(self.budget.shut_for(now));
+        let (delay, draw) = match self.delay(now, &terms, asked, overall, rng) {
             Ok(delay) => delay,
             Err(reason) => return Decision::Stop(reason),
         };

@@ -1,0 +1,225 @@
+//! Many requests, a bounded number at a time, results as they come.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use futures_core::Stream;
+
+use crate::client::Client;
+use crate::error::Error;
+use crate::flight::Flight;
+use crate::request::RequestBuilder;
+use crate::response::Response;
+use crate::sending::Sending;
+
+/// Requests in flight at a time, unless set otherwise.
+const IN_FLIGHT: usize = 50;
+
+/// A batch of requests: at most so many in flight, results in the order of completion.
+///
+/// It is a [`Stream`] of `(index, result)`, where the index is that of the request. Requests are
+/// taken from their iterator only when they can start. One failure is a value like any other and
+/// stops nobody else, unless [`Batch::try_collect`] is asked for that. All of it runs in the task
+/// that polls it; nothing is spawned.
+///
+/// # Cancel safety
+///
+/// Dropping the batch cancels everything in flight at once. Dropping the future of
+/// [`Batch::next`] loses nothing.
+#[must_use = "a batch does nothing until it is polled"]
+pub struct Batch<'a> {
+    requests: Option<Box<dyn Iterator<Item = RequestBuilder> + Send + 'a>>,
+    started: usize,
+    flight: Flight<Sending>,
+    cap: InFlight,
+}
+
+/// The cap on a batch's requests in flight, which can be changed while the batch runs.
+#[derive(Clone)]
+pub struct InFlight(Arc<Cap>);
+
+struct Cap {
+    max: AtomicUsize,
+    waker: Mutex<Option<Waker>>,
+}
+
+impl Client {
+    /// Sends many requests, at most 50 at a time (see [`Batch::max_in_flight`]).
+    ///
+    /// ```
+    /// # async fn example(client: fulmar::Client) {
+    /// let pages = (1..=100).map(|page| client.get(format!("http://api.test/{page}")));
+    /// let mut batch = client.batch(pages).max_in_flight(8);
+    /// while let Some((index, result)) = batch.next().await {
+    ///     match result {
+    ///         Ok(response) => println!("{index}: {}", response.status()),
+    ///         Err(error) => println!("{index}: {error}"),
+    ///     }
+    /// }
+    /// # }
+    /// ```
+    pub fn batch<'a, I>(&self, requests: I) -> Batch<'a>
+    where
+        I: IntoIterator<Item = RequestBuilder>,
+        I::IntoIter: Send + 'a,
+    {
+        Batch {
+            requests: Some(Box::new(requests.into_iter())),
+            started: 0,
+            flight: Flight::new(),
+            cap: InFlight(Arc::new(Cap {
+                max: AtomicUsize::new(IN_FLIGHT),
+                waker: Mutex::new(None),
+            })),
+        }
+    }
+}
+
+impl Batch<'_> {
+    /// Sets how many requests are in flight at a time. Default 50. Zero starts none until the cap
+    /// is raised.
+    pub fn max_in_flight(self, max: usize) -> Self {
+        self.cap.set(max);
+        self
+    }
+
+    /// The cap, to change it while the batch runs.
+    pub fn cap(&self) -> InFlight {
+        self.cap.clone()
+    }
+
+    /// How many requests are in flight now.
+    pub fn in_flight(&self) -> usize {
+        self.flight.len()
+    }
+
+    /// The next result and the index of its request, in the order of completion. `None`: all are
+    /// through.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future loses nothing: the requests stay in flight, and go on when polled again.
+    pub async fn next(&mut self) -> Option<(usize, Result<Response, Error>)> {
+        poll_fn(|cx| self.poll_result(cx)).await
+    }
+
+    /// Every result, in the order of the requests.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels everything in flight.
+    pub async fn collect_all(mut self) -> Vec<Result<Response, Error>> {
+        let mut results = Vec::new();
+        while let Some((index, result)) = self.next().await {
+            place(&mut results, index, result);
+        }
+        results.into_iter().flatten().collect()
+    }
+
+    /// Every response, in the order of the requests, or the first failure.
+    ///
+    /// # Errors
+    ///
+    /// The first request that failed. The others are cancelled before this returns, and those not
+    /// started never are.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels everything in flight.
+    pub async fn try_collect(mut self) -> Result<Vec<Response>, Error> {
+        let mut responses = Vec::new();
+        while let Some((index, result)) = self.next().await {
+            place(&mut responses, index, result?);
+        }
+        Ok(responses.into_iter().flatten().collect())
+    }
+
+    fn poll_result(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<(usize, Result<Response, Error>)>> {
+        self.cap.listen(cx);
+        self.fill();
+        match self.flight.poll_next(cx) {
+            // Requests are left, and the cap lets none start.
+            Poll::Ready(None) if self.requests.is_some() => Poll::Pending,
+            polled => polled,
+        }
+    }
+
+    fn fill(&mut self) {
+        while self.flight.len() < self.cap.get() {
+            let Some(requests) = &mut self.requests else {
+                return;
+            };
+            let Some(request) = requests.next() else {
+                self.requests = None;
+                return;
+            };
+            self.flight.push(self.started, request.send());
+            self.started += 1;
+        }
+    }
+}
+
+fn place<T>(results: &mut Vec<Option<T>>, index: usize, result: T) {
+    if results.len() <= index {
+        results.resize_with(index + 1, || None);
+    }
+    results[index] = Some(result);
+}
+
+impl Stream for Batch<'_> {
+    type Item = (usize, Result<Response, Error>);
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.poll_result(cx)
+    }
+}
+
+impl InFlight {
+    /// The cap.
+    pub fn get(&self) -> usize {
+        self.0.max.load(Ordering::Acquire)
+    }
+
+    /// Changes it. A lower cap cancels nothing: it lets no other start until enough are through.
+    pub fn set(&self, max: usize) {
+        self.0.max.store(max, Ordering::Release);
+        if let Some(waker) = self.waker().take() {
+            waker.wake();
+        }
+    }
+
+    fn listen(&self, cx: &Context<'_>) {
+        let mut waker = self.waker();
+        match &mut *waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+    }
+
+    fn waker(&self) -> std::sync::MutexGuard<'_, Option<Waker>> {
+        self.0.waker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl fmt::Debug for InFlight {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("InFlight").field(&self.get()).finish()
+    }
+}
+
+impl fmt::Debug for Batch<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Batch")
+            .field("started", &self.started)
+            .field("in_flight", &self.in_flight())
+            .field("cap", &self.cap.get())
+            .finish_non_exhaustive()
+    }
+}

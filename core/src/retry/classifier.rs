@@ -1,0 +1,111 @@
+//! A rule of the user's own over the built-in ones.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::fault::Fate;
+
+use super::classify::{Class, Repeat, Retryable};
+use super::facts::{Cause, Request};
+use super::policy::Retry;
+
+/// What a rule is asked about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Seen<'a> {
+    /// A response with this status.
+    Status(u16),
+    /// An attempt that ended without a complete response head.
+    Failure(&'a Cause),
+}
+
+/// What a rule says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Ruling {
+    /// It is to be tried again, where that is safe: the origin did not act on the request, or a
+    /// repeat is harmless.
+    Retry,
+    /// As `Retry`, with the longer delays for an origin that is asked for too much.
+    Throttle,
+    /// It is to be tried again **although the origin may have acted on it**, whatever the method.
+    RetryUnsafe,
+    /// It is not to be tried again.
+    Fatal,
+    /// It is what was wanted.
+    Success,
+}
+
+type Rule = dyn Fn(&Seen<'_>, Request) -> Option<Ruling> + Send + Sync;
+
+/// A rule, shared by copies of its policy.
+#[derive(Clone)]
+pub(super) struct Classifier(Arc<Rule>);
+
+impl Classifier {
+    pub(super) fn new(
+        rule: impl Fn(&Seen<'_>, Request) -> Option<Ruling> + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(rule))
+    }
+}
+
+impl PartialEq for Classifier {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+
+impl fmt::Debug for Classifier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Classifier")
+    }
+}
+
+impl Retry {
+    pub(crate) fn has_classifier(&self) -> bool {
+        self.classifier.is_some()
+    }
+
+    /// The class after the user's rule was asked.
+    pub(crate) fn overrule(&self, class: Class, request: Request, seen: Seen<'_>) -> Class {
+        let Some(Classifier(rule)) = &self.classifier else {
+            return class;
+        };
+        if let Seen::Failure(Cause::Closed | Cause::RequestBody) = seen {
+            return class;
+        }
+        let Some(ruling) = rule(&seen, request) else {
+            return class;
+        };
+        let fate = class.fate();
+        let safely = match fate {
+            Fate::NotProcessed => Repeat::Any,
+            Fate::MaybeProcessed | Fate::Processed => Repeat::Harmless,
+        };
+        // What the built-in rule knows besides (a cost, an eviction) stays known, but not that it
+        // is good for one attempt only: the user says otherwise.
+        let terms = |repeat| match class {
+            Class::Retryable { terms, .. } => Retryable {
+                repeat,
+                once: None,
+                ..terms
+            },
+            Class::Success { .. } | Class::Fatal { .. } => Retryable::new(repeat),
+        };
+        match ruling {
+            Ruling::Retry => Class::retryable(fate, terms(safely)),
+            Ruling::Throttle => {
+                let throttle = true;
+                let terms = Retryable {
+                    throttle,
+                    ..terms(safely)
+                };
+                Class::retryable(fate, terms)
+            }
+            Ruling::RetryUnsafe => Class::retryable(fate, terms(Repeat::Any)),
+            Ruling::Fatal => Class::Fatal { fate },
+            Ruling::Success => Class::Success { fate },
+        }
+    }
+}

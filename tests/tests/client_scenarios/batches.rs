@@ -1,0 +1,205 @@
+//! Many requests at a time, and results as they come.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use fulmar_sim::{Fault, Retry, Sim};
+use futures_core::Stream;
+
+use super::support::{assert_quiet, builder, client, ms, secs};
+
+/// Answers `/n` after n milliseconds, and knows how many it worked on at once.
+fn slow(sim: &Sim, host: &str) -> Arc<AtomicUsize> {
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let kept = most.clone();
+    sim.serve(&format!("{host}:80"), move |mut conn| {
+        let (now, most) = (now.clone(), most.clone());
+        async move {
+            while let Some(request) = conn.request().await? {
+                let millis = request.path()[1..].parse().unwrap();
+                most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                conn.sleep(ms(millis)).await;
+                now.fetch_sub(1, Ordering::Relaxed);
+                conn.respond(200, request.path()).await?;
+            }
+            Ok(())
+        }
+    });
+    kept
+}
+
+#[test]
+fn results_come_in_the_order_of_completion_with_their_index() {
+    let mut sim = Sim::seeded(1);
+    slow(&sim, "api.test");
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let requests = [300, 100, 200].map(|n| client.get(format!("http://api.test/{n}")));
+        let mut batch = client.batch(requests);
+        let mut order = Vec::new();
+        while let Some((index, result)) = batch.next().await {
+            order.push((index, result.unwrap().text().await.unwrap()));
+        }
+        order
+    });
+    let expected = [(1, "/100"), (2, "/200"), (0, "/300")].map(|(i, text)| (i, text.to_owned()));
+    assert_eq!(*run.expect(), expected);
+}
+
+#[test]
+fn no_more_are_in_flight_than_the_cap_says() {
+    let mut sim = Sim::seeded(1);
+    let most = slow(&sim, "api.test");
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let requests = (0..200).map(|_| client.get("http://api.test/50"));
+        let results = client.batch(requests).max_in_flight(20).collect_all().await;
+        assert!(results.iter().all(Result::is_ok));
+        results.len()
+    });
+    assert_eq!(*run.expect(), 200);
+    assert_eq!(most.load(Ordering::Relaxed), 20);
+    assert_eq!(run.stats().connections, 20);
+    assert!(run.elapsed() < secs(1), "{:?}", run.elapsed());
+}
+
+#[test]
+fn the_cap_can_change_while_the_batch_runs() {
+    let mut sim = Sim::seeded(1);
+    let most = slow(&sim, "api.test");
+    let client = client(&sim);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let requests = (0..40).map(|_| client.get("http://api.test/100"));
+        let batch = client.batch(requests).max_in_flight(0);
+        let cap = batch.cap();
+        handle.clone().spawn(async move {
+            handle.sleep(secs(1)).await;
+            cap.set(4);
+            handle.sleep(ms(450)).await;
+            assert_eq!(cap.get(), 4);
+            cap.set(20);
+        });
+        batch.collect_all().await.len()
+    });
+    assert_eq!(*run.expect(), 40);
+    assert_eq!(most.load(Ordering::Relaxed), 20);
+    // Nothing for a second, 16 to 20 in half a second, the rest in one or two rounds.
+    assert!(
+        (ms(1500)..ms(2000)).contains(&run.elapsed()),
+        "{:?}",
+        run.elapsed()
+    );
+}
+
+#[test]
+fn a_failure_is_a_value_and_stops_nobody() {
+    let mut sim = Sim::seeded(1);
+    slow(&sim, "api.test");
+    sim.host("down.test");
+    let client = builder(&sim).retry(Retry::never()).build().unwrap();
+    let run = sim.run(async move {
+        let hosts = ["api.test", "down.test", "api.test"];
+        let requests = hosts.map(|host| client.get(format!("http://{host}/10")));
+        let results = client.batch(requests).collect_all().await;
+        let ok: Vec<_> = results.iter().map(Result::is_ok).collect();
+        assert!(results[1].as_ref().unwrap_err().is_connect());
+        ok
+    });
+    assert_eq!(*run.expect(), [true, false, true]);
+}
+
+#[test]
+fn a_host_that_hangs_holds_no_slots_of_others() {
+    let mut sim = Sim::seeded(1);
+    slow(&sim, "api.test");
+    slow(&sim, "down.test");
+    sim.between(.., Fault::half_open("down.test"));
+    let client = builder(&sim).retry(Retry::never()).build().unwrap();
+    let run = sim.run(async move {
+        let hosts = (0..40).map(|n| if n % 2 == 0 { "down.test" } else { "api.test" });
+        let requests = hosts.map(|host| client.get(format!("http://{host}/10")));
+        let mut batch = client.batch(requests);
+        let mut done = 0;
+        while let Some((index, result)) = batch.next().await {
+            done += usize::from(result.is_ok());
+            if done == 20 {
+                assert_eq!(index % 2, 1);
+                break;
+            }
+        }
+        done
+    });
+    assert_eq!(*run.expect(), 20);
+    assert!(run.elapsed() < secs(1), "{:?}", run.elapsed());
+}
+
+#[test]
+fn the_first_error_of_a_batch_that_must_succeed_cancels_the_rest() {
+    let mut sim = Sim::seeded(1);
+    slow(&sim, "api.test");
+    sim.host("down.test");
+    let client = builder(&sim).retry(Retry::never()).build().unwrap();
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let urls = [
+            "http://api.test/5000",
+            "http://down.test/0",
+            "http://api.test/9000",
+        ];
+        let requests = urls.map(|url| client.get(url));
+        let error = client.batch(requests).try_collect().await.unwrap_err();
+        let gauges = client.gauges();
+        assert_eq!((gauges.busy, gauges.waiting), (0, 0), "{gauges:?}");
+        // A dial belongs to the pool, and its own task ends it.
+        handle.sleep(ms(1)).await;
+        assert_quiet(client.gauges());
+        error.is_connect()
+    });
+    assert!(*run.expect());
+    assert!(run.elapsed() < secs(1));
+    assert_eq!(run.leaks(), [""; 0]);
+}
+
+#[test]
+fn dropping_a_batch_cancels_everything_in_flight() {
+    let mut sim = Sim::seeded(1);
+    slow(&sim, "api.test");
+    let client = client(&sim);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let requests = (1..=30).map(|n| client.get(format!("http://api.test/{}", n * 100)));
+        let mut batch = client.batch(requests).max_in_flight(10);
+        assert_eq!(batch.next().await.unwrap().0, 0);
+        assert_eq!(batch.in_flight(), 9);
+        assert_eq!(client.gauges().busy, 9);
+        drop(batch);
+        assert_quiet(client.gauges());
+        handle.sleep(secs(10)).await;
+    });
+    run.expect();
+    assert_eq!(run.leaks(), [""; 0]);
+}
+
+#[test]
+fn a_batch_is_a_stream_and_may_move_between_threads() {
+    fn sendable_stream<T: Stream + Send>(_: &T) {}
+    let sim = Sim::seeded(1);
+    let client = client(&sim);
+    sendable_stream(&client.batch([client.get("http://api.test/")]));
+}
+
+#[test]
+fn twenty_calls_do_not_wait_where_the_pool_has_room_for_all() {
+    let mut sim = Sim::seeded(1);
+    let most = slow(&sim, "api.test");
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let requests = (0..20).map(|_| client.get("http://api.test/100"));
+        client.batch(requests).collect_all().await.len()
+    });
+    assert_eq!(*run.expect(), 20);
+    assert_eq!(most.load(Ordering::Relaxed), 20);
+    // Name, transport, the request there, its time, the response back.
+    assert_eq!(run.elapsed(), ms(1 + 2 + 2 + 100));
+}

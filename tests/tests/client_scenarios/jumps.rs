@@ -1,0 +1,156 @@
+//! The clock jumps forward by an hour: a machine that was suspended.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
+
+use fulmar_sim::net::{
+    Answer, BoxFuture, Endpoint, Family, Fault, Net, Sleep, SocketOptions, Stream,
+};
+use fulmar_sim::{Client, Fate, Instant, Phase, Retry, Sim, SimNet};
+
+use super::support::{assert_quiet, echo, ms, secs, silent, text};
+
+const HOUR: u64 = 3_600_000_000_000;
+
+/// A network whose clock may jump. Its timers do not: they fire when the time they were set for
+/// has passed without the jump, as those of a suspended system may.
+struct Jumping {
+    inner: SimNet,
+    ahead: Arc<AtomicU64>,
+}
+
+impl Net for Jumping {
+    fn now(&self) -> Instant {
+        let nanos = self.inner.now().as_nanos() + self.ahead.load(Ordering::Relaxed);
+        Instant::from_nanos(nanos)
+    }
+
+    fn wall(&self) -> SystemTime {
+        self.inner.wall()
+    }
+
+    fn entropy(&self, dst: &mut [u8]) {
+        self.inner.entropy(dst);
+    }
+
+    fn resolve(&self, name: &str, family: Family) -> BoxFuture<Result<Answer, Fault>> {
+        self.inner.resolve(name, family)
+    }
+
+    fn connect(
+        &self,
+        to: &Endpoint,
+        options: &SocketOptions,
+    ) -> BoxFuture<io::Result<Box<dyn Stream>>> {
+        self.inner.connect(to, options)
+    }
+
+    fn sleep(&self, until: Instant) -> Box<dyn Sleep> {
+        let nanos = until
+            .as_nanos()
+            .saturating_sub(self.ahead.load(Ordering::Relaxed));
+        let inner = self.inner.sleep(Instant::from_nanos(nanos));
+        Box::new(JumpingSleep {
+            inner,
+            ahead: self.ahead.clone(),
+        })
+    }
+
+    fn spawn(&self, task: BoxFuture<()>) {
+        self.inner.spawn(task);
+    }
+
+    fn block(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<()> {
+        self.inner.block(work)
+    }
+}
+
+struct JumpingSleep {
+    inner: Box<dyn Sleep>,
+    ahead: Arc<AtomicU64>,
+}
+
+impl Future for JumpingSleep {
+    type Output = ();
+
+    fn poll(
+        mut self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<()> {
+        std::pin::Pin::new(&mut *self.inner).poll(cx)
+    }
+}
+
+impl Sleep for JumpingSleep {
+    fn reset(&mut self, until: Instant) {
+        let ahead = self.ahead.load(Ordering::Relaxed);
+        let nanos = until.as_nanos().saturating_sub(ahead);
+        self.inner.reset(Instant::from_nanos(nanos));
+    }
+}
+
+fn jumping(sim: &Sim) -> (Client, Arc<AtomicU64>) {
+    let ahead = Arc::new(AtomicU64::new(0));
+    let net = Jumping {
+        inner: sim.net("laptop"),
+        ahead: ahead.clone(),
+    };
+    let client = Client::builder(net).retry(Retry::never()).build().unwrap();
+    (client, ahead)
+}
+
+#[test]
+fn a_call_that_waits_ends_as_its_phase_says_when_it_is_looked_at() {
+    let mut sim = Sim::seeded(1);
+    silent(&sim, "api.test:80");
+    let (client, ahead) = jumping(&sim);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        handle.clone().spawn(async move {
+            handle.sleep(secs(1)).await;
+            ahead.store(HOUR, Ordering::Relaxed);
+        });
+        let error = text(&client, "http://api.test/").await.unwrap_err();
+        assert_quiet(client.gauges());
+        error
+    });
+    let error = run.expect();
+    assert_eq!(error.phase(), Some(Phase::FirstByte));
+    assert_eq!(error.fate(), Fate::MaybeProcessed);
+    // No later than the timer would have been without the jump.
+    assert!(run.elapsed() <= secs(16), "{:?}", run.elapsed());
+}
+
+#[test]
+fn connections_that_idled_through_an_hour_are_not_used_again() {
+    let mut sim = Sim::seeded(1);
+    echo(&sim, "api.test:80");
+    let (client, ahead) = jumping(&sim);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        text(&client, "http://api.test/a").await.unwrap();
+        assert_eq!(client.gauges().idle, 1);
+        ahead.store(HOUR, Ordering::Relaxed);
+        text(&client, "http://api.test/b").await.unwrap();
+        handle.sleep(ms(10)).await;
+    });
+    run.expect();
+    assert_eq!(run.stats().connections, 2);
+}
+
+#[test]
+fn a_deadline_that_the_jump_passed_sends_nothing() {
+    let mut sim = Sim::seeded(1);
+    echo(&sim, "api.test:80");
+    let (client, ahead) = jumping(&sim);
+    let run = sim.run(async move {
+        let deadline = client.deadline(secs(60));
+        ahead.store(HOUR, Ordering::Relaxed);
+        let get = client.get("http://api.test/").deadline(deadline);
+        get.send().await.unwrap_err()
+    });
+    assert!(run.expect().is_deadline());
+    assert_eq!(run.stats().connections, 0);
+}

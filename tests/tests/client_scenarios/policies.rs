@@ -1,0 +1,459 @@
+//! Keys, gates, rules of the user's own, and deadlines that travel.
+
+use std::sync::{Arc, Mutex};
+
+use fulmar_sim::{
+    DeadlineHeader, IdempotencyKey, Retry, Ruling, Seen, Sim, StopReason, Timeouts, header,
+};
+
+use super::retries::{scripted, status, steady, with};
+use super::support::{builder, client, echo, ms, secs};
+
+/// Answers as told and keeps the values of one field.
+fn fields(sim: &Sim, name: &'static str, code: u16) -> Arc<Mutex<Vec<Option<String>>>> {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let kept = seen.clone();
+    sim.serve("api.test:80", move |mut conn| {
+        let seen = seen.clone();
+        async move {
+            while let Some(request) = conn.request().await? {
+                let value = request.header(name).map(str::to_owned);
+                seen.lock().unwrap().push(value);
+                conn.sleep(ms(100)).await;
+                conn.respond(code, "").await?;
+            }
+            Ok(())
+        }
+    });
+    kept
+}
+
+#[test]
+fn a_key_is_drawn_once_a_call_and_is_the_same_on_every_attempt() {
+    let mut sim = Sim::seeded(1);
+    let seen = fields(&sim, "idempotency-key", 503);
+    let client = with(
+        &sim,
+        steady(3).throttle(fulmar_sim::Backoff::constant(ms(100))),
+    );
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        for _ in 0..2 {
+            // Two retries in ten seconds are what the budget allows.
+            handle.sleep(secs(11)).await;
+            let post = client.post("http://api.test/pay").body("money");
+            let response = post.idempotency_key(IdempotencyKey::Auto).send().await;
+            assert!(response.unwrap().attempts() > 1);
+        }
+    });
+    run.expect();
+    let seen = seen.lock().unwrap();
+    let first = seen[0].clone().unwrap();
+    assert_eq!(first.len(), 34, "32 digits in quotes: {first}");
+    assert_eq!(
+        seen.iter()
+            .filter(|key| **key == Some(first.clone()))
+            .count(),
+        3
+    );
+    let second = seen.last().unwrap();
+    assert!(second.is_some() && *second != Some(first));
+}
+
+#[test]
+fn a_key_of_ones_own_is_quoted_and_must_be_printable() {
+    let mut sim = Sim::seeded(1);
+    let seen = fields(&sim, "idempotency-key", 200);
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let post = client.post("http://api.test/pay");
+        post.idempotency_key("order \"7\"").send().await.unwrap();
+        for key in ["", "tab\t", "caf\u{e9}"] {
+            let post = client.post("http://api.test/pay").idempotency_key(key);
+            let error = post.send().await.unwrap_err();
+            assert!(error.to_string().contains("printable ASCII"), "{error}");
+        }
+    });
+    run.expect();
+    assert_eq!(*seen.lock().unwrap(), [Some(r#""order \"7\"""#.to_owned())]);
+}
+
+#[test]
+fn retry_after_holds_back_the_retries_of_other_calls_to_the_origin() {
+    let mut sim = Sim::seeded(1);
+    let log = scripted(&sim, |n| {
+        let mut response = status(if n == 1 { 503 } else { 502 });
+        if n == 1 {
+            response.headers_mut().insert(header::RETRY_AFTER, 4.into());
+        }
+        Some(if n < 2 { response } else { status(200) })
+    });
+    let (client, handle) = (with(&sim, steady(3)), sim.handle());
+    let run = sim.run(async move {
+        let (first, clock) = (client.clone(), handle.clone());
+        // Told nothing itself: 502, and a rest of 100 ms that ends after the other was told.
+        handle.spawn(async move {
+            let _ = first.get("http://api.test/told-nothing").send().await;
+            clock.trace_line("laptop", "the first is through");
+        });
+        handle.sleep(ms(20)).await;
+        // First attempts are not held back.
+        let second = client.get("http://api.test/told").send().await.unwrap();
+        assert_eq!(second.attempts(), 2);
+        assert!(handle.now().since_origin() >= secs(4));
+        let error = {
+            handle.sleep(secs(1)).await;
+            client.get("http://api.test/after").send().await
+        };
+        assert_eq!(error.unwrap().attempts(), 1);
+    });
+    run.expect();
+    assert!(log.lock().unwrap().len() >= 4);
+}
+
+#[test]
+fn a_call_that_fails_while_the_gate_is_shut_waits_for_it() {
+    let mut sim = Sim::seeded(1);
+    scripted(&sim, |n| {
+        let mut response = status(if n == 0 { 503 } else { 502 });
+        if n == 0 {
+            response.headers_mut().insert(header::RETRY_AFTER, 4.into());
+        }
+        Some(if n < 2 { response } else { status(200) })
+    });
+    let (client, handle) = (with(&sim, steady(2)), sim.handle());
+    let run = sim.run(async move {
+        let post = client.post("http://api.test/told").retry(Retry::never());
+        assert_eq!(post.send().await.unwrap().status().as_u16(), 503);
+        let get = client.get("http://api.test/other").send().await.unwrap();
+        assert_eq!((get.status().as_u16(), get.attempts()), (200, 2));
+        assert!(handle.now().since_origin() >= secs(4));
+    });
+    run.expect();
+}
+
+#[test]
+fn a_gate_beyond_the_deadline_stops_a_retry_at_once() {
+    let mut sim = Sim::seeded(1);
+    scripted(&sim, |n| {
+        let mut response = status(if n == 0 { 503 } else { 502 });
+        if n == 0 {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, 40.into());
+        }
+        Some(response)
+    });
+    let client = with(&sim, steady(3));
+    let run = sim.run(async move {
+        let told = client.get("http://api.test/told").retry(Retry::never());
+        told.send().await.unwrap();
+        let get = client.get("http://api.test/other").timeout(secs(5));
+        get.send().await.unwrap()
+    });
+    let response = run.expect();
+    assert_eq!(
+        response.retry_stop_reason(),
+        Some(StopReason::DeadlineWouldExpire)
+    );
+    assert!(response.retry_exhausted());
+    assert!(run.elapsed() < secs(1));
+}
+
+#[test]
+fn a_rule_of_the_users_own_decides_but_never_repeats_what_is_unsafe_by_accident() {
+    let mut sim = Sim::seeded(1);
+    let log = scripted(&sim, |n| {
+        Some(status(if n.is_multiple_of(2) { 404 } else { 200 }))
+    });
+    let rule = |ruling| {
+        steady(3).classifier(move |seen: &Seen<'_>, _| {
+            matches!(seen, Seen::Status(404)).then_some(ruling)
+        })
+    };
+    let (safe, reckless) = (rule(Ruling::Retry), rule(Ruling::RetryUnsafe));
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let get = client.get("http://api.test/a").retry(safe.clone());
+        assert_eq!(get.send().await.unwrap().attempts(), 2);
+        let post = client.post("http://api.test/b").body("x").retry(safe);
+        let response = post.send().await.unwrap();
+        assert_eq!((response.status().as_u16(), response.attempts()), (404, 1));
+        let reason = Some(StopReason::MaybeProcessed);
+        assert_eq!(response.retry_stop_reason(), reason);
+        client.get("http://api.test/c").send().await.unwrap();
+        let post = client.post("http://api.test/d").body("x").retry(reckless);
+        assert_eq!(post.send().await.unwrap().attempts(), 2);
+    });
+    run.expect();
+    assert_eq!(log.lock().unwrap().len(), 6);
+}
+
+#[test]
+fn a_rule_may_call_a_failure_final_or_a_status_a_success() {
+    let mut sim = Sim::seeded(1);
+    scripted(&sim, |_| Some(status(503)));
+    sim.host("down.test");
+    let retry = steady(3).classifier(|seen, _| match seen {
+        Seen::Status(503) => Some(Ruling::Success),
+        Seen::Failure(_) => Some(Ruling::Fatal),
+        _ => None,
+    });
+    let client = with(&sim, retry);
+    let run = sim.run(async move {
+        let response = client.get("http://api.test/").send().await.unwrap();
+        assert_eq!(
+            (response.attempts(), response.retry_stop_reason()),
+            (1, None)
+        );
+        let error = client.get("http://down.test/").send().await.unwrap_err();
+        assert_eq!(error.tries(), 1);
+        assert_eq!(error.retry_stop_reason(), Some(StopReason::NotRetryable));
+    });
+    run.expect();
+}
+
+#[test]
+fn i2_6_the_deadline_that_travels_shrinks_with_every_attempt() {
+    let mut sim = Sim::seeded(1);
+    let seen = fields(&sim, "grpc-timeout", 502);
+    echo(&sim, "other.test:80");
+    let client = builder(&sim)
+        .propagate_deadline("http://api.test/", DeadlineHeader::GrpcTimeout)
+        .retry(steady(3))
+        .build()
+        .unwrap();
+    let run = sim.run(async move {
+        let get = client.get("http://api.test/x").timeout(secs(2));
+        assert_eq!(get.send().await.unwrap().attempts(), 3);
+        // Without a deadline there is nothing to tell.
+        let get = client.get("http://api.test/x").retry(Retry::never());
+        get.send().await.unwrap();
+    });
+    run.expect();
+    let seen = seen.lock().unwrap().clone();
+    let left =
+        |value: &Option<String>| DeadlineHeader::GrpcTimeout.parse(value.as_ref()?.as_bytes());
+    let left: Vec<_> = seen.iter().map(left).collect();
+    // Name and transport take 3 ms, 2 ms are kept back; then 2 ms of way, 100 ms of work, 100 ms
+    // of rest.
+    let told = [2_000 - 5, 2_000 - 5 - 202, 2_000 - 5 - 404].map(|millis| Some(ms(millis)));
+    assert_eq!(left, [told[0], told[1], told[2], None]);
+}
+
+#[test]
+fn only_origins_that_were_named_are_told_the_deadline() {
+    let mut sim = Sim::seeded(1);
+    let seen = fields(&sim, "x-request-timeout", 200);
+    let client = builder(&sim)
+        .propagate_deadline("http://other.test/", DeadlineHeader::RequestTimeout)
+        .build()
+        .unwrap();
+    let run = sim.run(async move {
+        let get = client.get("http://api.test/x").timeout(secs(2));
+        get.send().await.unwrap();
+    });
+    run.expect();
+    assert_eq!(*seen.lock().unwrap(), [None]);
+}
+
+#[test]
+fn an_attempt_with_nothing_left_to_tell_is_not_sent() {
+    let mut sim = Sim::seeded(1);
+    let seen = fields(&sim, "grpc-timeout", 200);
+    let client = builder(&sim)
+        .propagate_deadline("http://api.test/", DeadlineHeader::GrpcTimeout)
+        .build()
+        .unwrap();
+    let run = sim.run(async move {
+        // Name and transport take 3 ms, and 2 ms are kept back.
+        let get = client.get("http://api.test/x").timeout(ms(5));
+        get.send().await.unwrap_err()
+    });
+    let error = run.expect();
+    assert!(error.is_deadline(), "{error}");
+    assert_eq!(error.fate(), fulmar_sim::Fate::NotProcessed);
+    assert_eq!(seen.lock().unwrap().len(), 0);
+}
+
+#[test]
+fn the_error_of_an_exhausted_call_tells_every_attempt() {
+    let mut sim = Sim::seeded(1);
+    sim.host("api.test");
+    let client = with(&sim, steady(3));
+    let run = sim.run(async move { client.get("http://api.test/").send().await.unwrap_err() });
+    let error = run.expect();
+    let text = format!("{error:#}");
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines.len(), 4, "{text}");
+    assert!(
+        lines[0].contains("after 3 attempts (all attempts are used)"),
+        "{text}"
+    );
+    assert!(lines[1].starts_with("  attempt 1: "), "{text}");
+    assert!(
+        lines[3].starts_with("  attempt 3 after a rest of 100ms: "),
+        "{text}"
+    );
+    assert!(lines[3].ends_with("request not processed"), "{text}");
+}
+
+#[test]
+fn an_error_within_the_body_tells_the_attempts_before_it() {
+    let mut sim = Sim::seeded(1);
+    let count = std::sync::atomic::AtomicUsize::new(0);
+    let count = Arc::new(count);
+    sim.serve("api.test:80", move |mut conn| {
+        let count = count.clone();
+        async move {
+            while conn.request().await?.is_some() {
+                if count.fetch_add(1, std::sync::atomic::Ordering::Relaxed) == 0 {
+                    conn.respond(502, "").await?;
+                    continue;
+                }
+                let half = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf";
+                return conn.write_all(half).await;
+            }
+            Ok(())
+        }
+    });
+    let client = with(&sim, steady(3));
+    let run = sim.run(async move {
+        let response = client.get("http://api.test/").send().await.unwrap();
+        response.bytes().await.unwrap_err()
+    });
+    let error = run.expect();
+    assert_eq!((error.tries(), error.attempts().len()), (2, 1));
+    let first = &error.attempts()[0];
+    assert!(first.sent > 30 && first.received > 30, "{first:?}");
+    assert_eq!(error.retry_stop_reason(), Some(StopReason::NotRetryable));
+    assert_eq!(error.fate(), fulmar_sim::Fate::Processed);
+}
+
+#[test]
+fn a_timeout_longer_than_the_total_fails_the_build_and_names_both() {
+    let sim = Sim::seeded(1);
+    let timeouts = Timeouts::new().write(secs(8)).total(secs(6));
+    let error = builder(&sim).timeouts(timeouts).build().unwrap_err();
+    let text = error.to_string();
+    assert!(
+        text.contains("write timeout of 8s") && text.contains("total timeout of 6s"),
+        "{text}"
+    );
+}
+
+#[test]
+fn i1_8_a_request_in_backoff_holds_no_slot_whatever_failed() {
+    for failure in 0..6_u32 {
+        for reused in [false, true] {
+            at_rest(failure, reused);
+        }
+    }
+}
+
+/// One call whose first attempt fails somehow, looked at every 10 ms of its rest.
+fn at_rest(failure: u32, reused: bool) {
+    let mut sim = Sim::seeded(u64::from(failure));
+    let failing = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let armed = failing.clone();
+    sim.serve("api.test:80", move |mut conn| {
+        let armed = armed.clone();
+        async move {
+            while let Some(request) = conn.request().await? {
+                if !armed.swap(false, std::sync::atomic::Ordering::Relaxed) {
+                    conn.respond(200, request.path()).await?;
+                    continue;
+                }
+                match failure {
+                    0 => conn.respond(502, "").await?,
+                    1 => conn.respond(503, vec![b'x'; 300_000]).await?,
+                    2 => {
+                        conn.write_all("HTTP/1.1 503 Busy\r\n\r\nuntil the end")
+                            .await?;
+                    }
+                    3 => return Ok(()),
+                    4 => conn.reset(),
+                    _ => conn.write_all("HTTP/1.1 200 O").await?,
+                }
+                conn.sleep(ms(20)).await;
+                if failure != 0 {
+                    return Ok(());
+                }
+            }
+            Ok(())
+        }
+    });
+    let rest = fulmar_sim::Backoff::constant(secs(1));
+    let retry = Retry::new(3)
+        .transparent(false)
+        .backoff(rest)
+        .throttle(rest);
+    let (client, handle) = (with(&sim, retry), sim.handle());
+    let run = sim.run(async move {
+        if reused {
+            super::support::text(&client, "http://api.test/warm")
+                .await
+                .unwrap();
+        }
+        failing.store(true, std::sync::atomic::Ordering::Relaxed);
+        let call = client.clone();
+        handle.spawn(async move {
+            let response = call.get("http://api.test/x").send().await.unwrap();
+            assert_eq!(response.attempts(), 2);
+        });
+        // The failure takes its time, and what is left of its body 50 ms at most.
+        handle.sleep(ms(200)).await;
+        for _ in 0..70 {
+            super::support::assert_quiet(client.gauges());
+            handle.sleep(ms(10)).await;
+        }
+        handle.sleep(secs(2)).await;
+    });
+    run.expect();
+}
+
+#[test]
+fn settings_that_cannot_work_fail_the_build() {
+    use fulmar_sim::{Backoff, Jitter, PoolConfig};
+    let sim = Sim::seeded(1);
+    let build = |retry: Retry, pool: PoolConfig| {
+        builder(&sim)
+            .retry(retry)
+            .pool(pool)
+            .build()
+            .map(|_| ())
+            .map_err(|error| error.to_string())
+    };
+    let base = Backoff::exponential(ms(100));
+    for retry in [
+        Retry::new(0),
+        Retry::new(3).backoff(base.max(ms(50))),
+        Retry::new(3).backoff(base.factor(0.5)),
+        Retry::new(3).backoff(base.factor(f64::INFINITY)),
+        Retry::new(3).backoff(base.jitter(Jitter::Proportional(1.0))),
+        Retry::new(3).throttle(base.jitter(Jitter::Proportional(-0.1))),
+    ] {
+        let text = build(retry.clone(), PoolConfig::new()).unwrap_err();
+        assert!(
+            text.starts_with("contradictory settings: "),
+            "{retry:?}: {text}"
+        );
+        // A request's own are looked at, too.
+        let request = client(&sim).get("http://api.test/").retry(retry.clone());
+        assert!(format!("{request:?}").contains("error: "), "{request:?}");
+    }
+    let pools: [fn(&mut PoolConfig); 6] = [
+        |pool| pool.budget.ratio = 1.5,
+        |pool| pool.budget.ratio = f64::NAN,
+        |pool| pool.budget.min = 11.0,
+        |pool| pool.budget.refill = -1.0,
+        |pool| (pool.limits.total, pool.limits.per_origin) = (Some(8), Some(9)),
+        |pool| (pool.limits.idle, pool.limits.idle_per_origin) = (Some(8), Some(9)),
+    ];
+    for (place, change) in pools.into_iter().enumerate() {
+        let mut pool = PoolConfig::new();
+        change(&mut pool);
+        assert!(build(Retry::default(), pool).is_err(), "{place}");
+    }
+    assert_eq!(build(Retry::strict(), PoolConfig::new()), Ok(()));
+}

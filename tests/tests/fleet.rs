@@ -1,0 +1,110 @@
+//! Small fleets, quick enough for every run of the tests; `just fleet` runs the large ones.
+
+use std::time::Duration;
+
+use fulmar_tests::fleet::{Fault, Policy, Report, Scenario, simulate};
+
+/// A tenth of the default: 100 clients, and a tenth of the workers.
+fn small() -> Scenario {
+    Scenario {
+        clients: 100,
+        rate: 100.0,
+        workers: 5,
+        service: Duration::from_millis(40),
+        queue: 500,
+        fault_for: Duration::from_secs(30),
+        after: Duration::from_secs(60),
+        ..Scenario::default()
+    }
+}
+
+fn recovery(report: &Report) -> Option<u64> {
+    report.recovery().map(|after| after.as_secs())
+}
+
+#[test]
+fn retries_without_a_budget_hold_the_server_down_after_its_fault() {
+    for policy in [
+        Policy::immediate(),
+        Policy::three_attempts(),
+        Policy::five_attempts(),
+    ] {
+        let report = simulate(&small(), &policy, 1);
+        assert_eq!(recovery(&report), None, "{}", policy.name);
+        assert!(report.amplification_during() > 2.5, "{}", policy.name);
+        assert!(report.amplification_after() > 2.5, "{}", policy.name);
+    }
+}
+
+#[test]
+fn with_the_default_policy_the_server_recovers_as_if_nobody_retried() {
+    for seed in 1..=3 {
+        let bare = recovery(&simulate(&small(), &Policy::none(), seed)).unwrap();
+        let report = simulate(&small(), &Policy::ours(), seed);
+        let back = recovery(&report).unwrap();
+        assert!(back <= bare + 3, "{back} s, {bare} s without retries");
+        assert!(report.amplification_during() <= 1.25, "{report:?}");
+        assert!(report.amplification_peak() <= 2.5, "{report:?}");
+    }
+}
+
+#[test]
+fn the_default_policy_hides_scattered_failures_from_callers() {
+    let scenario = Scenario {
+        fault: Fault::None,
+        scattered: 0.01,
+        ..small()
+    };
+    let bare = simulate(&scenario, &Policy::none(), 1).success_before();
+    let ours = simulate(&scenario, &Policy::ours(), 1).success_before();
+    assert!(bare < 0.993, "{bare}");
+    assert!(ours > 0.999, "{ours}");
+}
+
+#[test]
+fn a_server_that_drops_what_its_deadline_has_passed_is_back_at_once() {
+    let scenario = Scenario {
+        drops_expired: true,
+        ..small()
+    };
+    let report = simulate(&scenario, &Policy::ours(), 1);
+    assert!(recovery(&report).unwrap() <= 1, "{:?}", report.recovery());
+}
+
+#[test]
+fn the_same_seed_gives_the_same_report_and_every_policy_the_same_arrivals() {
+    let ours = simulate(&small(), &Policy::ours(), 7);
+    assert_eq!(ours, simulate(&small(), &Policy::ours(), 7));
+    let bare = simulate(&small(), &Policy::none(), 7);
+    assert_ne!(ours, bare);
+    let requests = |report: &Report| -> Vec<_> {
+        report
+            .seconds
+            .iter()
+            .map(|second| second.requests)
+            .collect()
+    };
+    assert_eq!(requests(&ours), requests(&bare));
+}
+
+/// What the model itself is checked with: after the fault the backlog drains at what the capacity
+/// exceeds the load by, and clients are served in time again once less than their patience waits.
+#[test]
+fn the_simulated_recovery_is_the_calculated_one() {
+    let scenario = Scenario {
+        queue: 400,
+        ..small()
+    };
+    let capacity = scenario.workers as f64 / scenario.service.as_secs_f64();
+    let full = scenario.queue as f64;
+    let patience = scenario.patience.as_secs_f64();
+    let expected = (full - capacity * patience) / (capacity - scenario.rate);
+    let mean = (1..=5)
+        .map(|seed| recovery(&simulate(&scenario, &Policy::none(), seed)).unwrap() as f64)
+        .sum::<f64>()
+        / 5.0;
+    assert!(
+        (mean - expected).abs() <= 0.35 * expected + 1.0,
+        "{mean} s, calculated {expected} s"
+    );
+}
