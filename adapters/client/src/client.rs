@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fulmar_core::pool::Gauges;
+use fulmar_core::pool::{Gauges, Limits};
 use fulmar_core::time::Instant;
 use http::Method;
 
@@ -61,6 +61,20 @@ impl Client {
     /// How many connections there are, and in which state, and how many requests wait for one.
     pub fn gauges(&self) -> Gauges {
         self.shared.locked(|state| state.pool.gauges())
+    }
+
+    /// Reads the same numbers without keeping the client: `None` once it is gone.
+    pub fn gauge_reader(&self) -> impl Fn() -> Option<Gauges> + Send + Sync + use<> {
+        let shared = Arc::downgrade(&self.shared);
+        move || {
+            let shared = shared.upgrade()?;
+            Some(shared.locked(|state| state.pool.gauges()))
+        }
+    }
+
+    /// The pool's limits in force: all of them are set.
+    pub fn limits(&self) -> Limits {
+        self.shared.settings.pool.effective_limits()
     }
 }
 

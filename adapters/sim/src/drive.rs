@@ -41,6 +41,7 @@ impl Sim {
                 output,
                 failure,
                 seed: self.seed,
+                schedule: self.schedule.clone(),
                 elapsed: Instant::from_nanos(state.now) - start,
                 open: state.open_clients(),
                 stats: self.stats,
@@ -65,7 +66,7 @@ impl Sim {
         let mut spins = 0;
         loop {
             self.adopt();
-            match self.executor.poll_next() {
+            match self.executor.poll_next(self.schedule.as_ref()) {
                 Some(Polled::Fine) => spins += 1,
                 Some(Polled::Panicked(task, message)) => {
                     return Err(Failure::Panicked(task, message));
@@ -87,6 +88,7 @@ impl Sim {
             if spins > SPINS {
                 return Err(Failure::Livelock);
             }
+            self.check_invariants()?;
         }
     }
 
@@ -102,10 +104,17 @@ impl Sim {
         polled.map_err(|message| Failure::Panicked("main".to_owned(), message))
     }
 
-    /// Takes over tasks that were spawned and connections that were accepted.
+    /// Takes over tasks that were spawned and connections that were accepted, and drops servers
+    /// that a fault kills.
     fn adopt(&mut self) {
+        while let Some(key) = self.world.with(|state| state.killed.pop_front()) {
+            self.world.with(|state| state.record_killed(key));
+            self.executor.kill(key);
+            // It may have given its connection away.
+            self.world.with(|state| state.close(key, 1));
+        }
         while let Some(task) = self.world.with(|state| state.spawned.pop_front()) {
-            self.executor.spawn(task.name, task.future);
+            self.executor.spawn(task.name, None, task.future);
         }
         while let Some((key, service)) = self.world.with(|state| state.accepted.pop_front()) {
             let world = Arc::clone(&self.world);
@@ -122,7 +131,7 @@ impl Sim {
                 let error = result.err().map(|error| error.to_string().into());
                 world.with(|state| state.record(actor, What::Served(error)));
             };
-            self.executor.spawn(name, Box::pin(task));
+            self.executor.spawn(name, Some(key), Box::pin(task));
         }
     }
 

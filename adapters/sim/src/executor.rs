@@ -11,6 +11,9 @@ use std::task::{Context, Poll, Wake, Waker};
 
 use fulmar::net::BoxFuture;
 
+use crate::schedule::Schedule;
+use crate::slab::Key;
+
 /// Tasks that were woken, in order.
 #[derive(Default)]
 pub(crate) struct Ready(Mutex<VecDeque<u64>>);
@@ -28,6 +31,14 @@ impl Ready {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .pop_front()
+    }
+
+    /// Takes the one that the schedule chooses of those that are there.
+    fn choose(&self, schedule: &Schedule, is_there: impl Fn(&u64) -> bool) -> Option<u64> {
+        let mut ready = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        ready.retain(is_there);
+        let index = schedule.choose(ready.len());
+        ready.remove(index)
     }
 }
 
@@ -52,6 +63,8 @@ impl Wake for TaskWaker {
 
 struct Task {
     name: String,
+    /// The connection that it serves.
+    serves: Option<Key>,
     future: BoxFuture<()>,
     signal: Arc<TaskWaker>,
     waker: Waker,
@@ -77,12 +90,13 @@ pub(crate) struct Executor {
 }
 
 impl Executor {
-    pub(crate) fn spawn(&mut self, name: String, future: BoxFuture<()>) {
+    pub(crate) fn spawn(&mut self, name: String, serves: Option<Key>, future: BoxFuture<()>) {
         let (signal, waker) = self.signal();
         self.tasks.insert(
             signal.id,
             Task {
                 name,
+                serves,
                 future,
                 signal,
                 waker,
@@ -111,9 +125,20 @@ impl Executor {
         (Arc::clone(&signal), Waker::from(signal))
     }
 
+    /// Drops the task that serves a connection.
+    pub(crate) fn kill(&mut self, key: Key) {
+        let of_key = |(_, task): &(&u64, &Task)| task.serves == Some(key);
+        let id = self.tasks.iter().find(of_key).map(|(id, _)| *id);
+        drop(id.and_then(|id| self.tasks.remove(&id)));
+    }
+
     /// Polls the next task that is ready; `None` if none is.
-    pub(crate) fn poll_next(&mut self) -> Option<Polled> {
-        let id = self.ready.pop()?;
+    pub(crate) fn poll_next(&mut self, schedule: Option<&Schedule>) -> Option<Polled> {
+        let is_there = |id: &u64| *id == self.main || self.tasks.contains_key(id);
+        let id = match schedule {
+            Some(schedule) => self.ready.choose(schedule, is_there)?,
+            None => self.ready.pop()?,
+        };
         if id == self.main {
             return Some(Polled::Main);
         }
@@ -160,7 +185,8 @@ pub(crate) fn poll_task<F: Future + ?Sized>(
     catch_unwind(AssertUnwindSafe(|| future.poll(&mut cx))).map_err(|panic| message(&*panic))
 }
 
-fn message(panic: &(dyn Any + Send)) -> String {
+/// What a panic said.
+pub(crate) fn message(panic: &(dyn Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     let text = text.or_else(|| panic.downcast_ref::<String>().cloned());
     text.unwrap_or_else(|| "a panic without a message".to_owned())

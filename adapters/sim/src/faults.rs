@@ -1,15 +1,17 @@
 //! Faults as values.
 
-use std::fmt::{self, Write as _};
-use std::net::{IpAddr, SocketAddr};
-use std::ops::Range;
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
+
+use crate::link::nanos;
+use crate::plan::duration_source;
 
 /// Something that goes wrong, for as long as it is in force; see [`Sim::between`](crate::Sim::between).
 ///
 /// The target of a fault is written as a host's name (`"api.test"`, either side of its connections),
 /// one of its addresses (`"10.0.0.2"`, `"fd00::1"`), or one of these with a port (`"api.test:80"`,
-/// `"[fd00::1]:80"`: connections to that port only).
+/// `"[fd00::1]:80"`: connections to that port only). That of a DNS fault is the name asked for.
 ///
 /// A fault is a value: it compares, clones, and its `Debug` form is the Rust that makes it, so a
 /// shrunk plan can be pasted into a test.
@@ -19,19 +21,66 @@ pub struct Fault {
     pub(crate) kind: Kind,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
-    Reset,
-    Refuse,
-    HalfOpen,
-    Partition,
+    Delay(u64),
+    Loss(u8),
     Slow(u64),
+    SlowReader(u64),
     Segment(usize),
     Corrupt,
+    Refuse,
+    Reset,
+    Down,
+    HalfOpen,
+    Partition,
+    PartitionFrom,
+    PartitionTo,
+    DnsSlow(u64),
+    DnsChanged(Arc<str>),
     DnsError,
+    DnsMissing,
     DnsSilent,
 }
 
+impl Kind {
+    /// Whether it concerns the resolver, and no connection.
+    pub(crate) fn is_dns(&self) -> bool {
+        matches!(
+            self,
+            Self::DnsSlow(_)
+                | Self::DnsChanged(_)
+                | Self::DnsError
+                | Self::DnsMissing
+                | Self::DnsSilent
+        )
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Delay(_) => "delay",
+            Self::Loss(_) => "loss",
+            Self::Slow(_) => "slow",
+            Self::SlowReader(_) => "slow_reader",
+            Self::Segment(_) => "segment",
+            Self::Corrupt => "corrupt",
+            Self::Refuse => "refuse",
+            Self::Reset => "reset",
+            Self::Down => "down",
+            Self::HalfOpen => "half_open",
+            Self::Partition => "partition",
+            Self::PartitionFrom => "partition_from",
+            Self::PartitionTo => "partition_to",
+            Self::DnsSlow(_) => "dns_slow",
+            Self::DnsChanged(_) => "dns_changed",
+            Self::DnsError => "dns_error",
+            Self::DnsMissing => "dns_missing",
+            Self::DnsSilent => "dns_silent",
+        }
+    }
+}
+
+/// The quality of what passes.
 impl Fault {
     fn new(target: impl Into<String>, kind: Kind) -> Self {
         Self {
@@ -40,15 +89,58 @@ impl Fault {
         }
     }
 
+    /// Packets take so much longer, one way.
+    pub fn delay(target: impl Into<String>, extra: Duration) -> Self {
+        Self::new(target, Kind::Delay(nanos(extra)))
+    }
+
+    /// Of a hundred packets, so many (0 to 100) are lost. TCP repeats them, so that is a delay; see
+    /// [`Link::loss`](crate::Link::loss).
+    pub fn loss(target: impl Into<String>, percent: u8) -> Self {
+        Self::new(target, Kind::Loss(percent.min(100)))
+    }
+
+    /// No more than so many bytes per second pass on each link of the target and each direction.
+    pub fn slow(target: impl Into<String>, bytes_per_second: u64) -> Self {
+        Self::new(target, Kind::Slow(bytes_per_second))
+    }
+
+    /// The programs of the target read no more than so many bytes per second from each connection;
+    /// with 0 they stop reading. The window fills, and then their peers cannot write.
+    pub fn slow_reader(target: impl Into<String>, bytes_per_second: u64) -> Self {
+        Self::new(target, Kind::SlowReader(bytes_per_second))
+    }
+
+    /// Bytes arrive in pieces of at most `max`, and a read gives one piece.
+    pub fn segment(target: impl Into<String>, max: usize) -> Self {
+        Self::new(target, Kind::Segment(max))
+    }
+
+    /// One bit of every piece that is sent is flipped. Which one is drawn by the link.
+    pub fn corrupt(target: impl Into<String>) -> Self {
+        Self::new(target, Kind::Corrupt)
+    }
+}
+
+/// Connections that break, or are not made.
+impl Fault {
+    /// Attempts to connect are refused after a round trip. Existing connections go on.
+    pub fn refuse(target: impl Into<String>) -> Self {
+        Self::new(target, Kind::Refuse)
+    }
+
     /// Connections that exist when it begins are reset at both ends, and attempts to connect while
     /// it lasts are reset after a round trip.
     pub fn reset(target: impl Into<String>) -> Self {
         Self::new(target, Kind::Reset)
     }
 
-    /// Attempts to connect are refused after a round trip. Existing connections go on.
-    pub fn refuse(target: impl Into<String>) -> Self {
-        Self::new(target, Kind::Refuse)
+    /// The servers of the target are killed when it begins and start again when it ends: the futures
+    /// that serve connections are dropped where they are, their system closes what they had open, and
+    /// attempts to connect are refused meanwhile. What a service shares between its connections
+    /// survives, as a disk does.
+    pub fn down(target: impl Into<String>) -> Self {
+        Self::new(target, Kind::Down)
     }
 
     /// Packets vanish both ways and nobody is told. Connections that exist when it begins never
@@ -66,24 +158,40 @@ impl Fault {
         Self::new(target, Kind::Partition)
     }
 
-    /// No more than so many bytes per second pass on each link of the target and each direction.
-    pub fn slow(target: impl Into<String>, bytes_per_second: u64) -> Self {
-        Self::new(target, Kind::Slow(bytes_per_second))
+    /// As [`partition`](Self::partition), one way: what the target sends vanishes, what is sent to it
+    /// arrives.
+    pub fn partition_from(target: impl Into<String>) -> Self {
+        Self::new(target, Kind::PartitionFrom)
     }
 
-    /// Bytes arrive in pieces of at most `max`, and a read gives one piece.
-    pub fn segment(target: impl Into<String>, max: usize) -> Self {
-        Self::new(target, Kind::Segment(max))
+    /// As [`partition`](Self::partition), one way: what is sent to the target vanishes, what it sends
+    /// arrives.
+    pub fn partition_to(target: impl Into<String>) -> Self {
+        Self::new(target, Kind::PartitionTo)
+    }
+}
+
+/// Names.
+impl Fault {
+    /// The resolver takes so much longer for that name.
+    pub fn dns_slow(target: impl Into<String>, extra: Duration) -> Self {
+        Self::new(target, Kind::DnsSlow(nanos(extra)))
     }
 
-    /// One bit of every piece that is sent is flipped.
-    pub fn corrupt(target: impl Into<String>) -> Self {
-        Self::new(target, Kind::Corrupt)
+    /// The resolver answers for that name with the addresses of another: a host's name or one
+    /// address. What is connected stays so.
+    pub fn dns_changed(target: impl Into<String>, to: impl AsRef<str>) -> Self {
+        Self::new(target, Kind::DnsChanged(to.as_ref().into()))
     }
 
-    /// The resolver fails for that name (SERVFAIL).
+    /// The resolver fails for that name (SERVFAIL): another time it may not.
     pub fn dns_error(target: impl Into<String>) -> Self {
         Self::new(target, Kind::DnsError)
+    }
+
+    /// The resolver says that the name does not exist (NXDOMAIN).
+    pub fn dns_missing(target: impl Into<String>) -> Self {
+        Self::new(target, Kind::DnsMissing)
     }
 
     /// The resolver does not answer questions about that name that would be answered meanwhile, not
@@ -95,116 +203,18 @@ impl Fault {
 
 impl fmt::Debug for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let name = match self.kind {
-            Kind::Reset => "reset",
-            Kind::Refuse => "refuse",
-            Kind::HalfOpen => "half_open",
-            Kind::Partition => "partition",
-            Kind::Slow(_) => "slow",
-            Kind::Segment(_) => "segment",
-            Kind::Corrupt => "corrupt",
-            Kind::DnsError => "dns_error",
-            Kind::DnsSilent => "dns_silent",
-        };
-        write!(f, "Fault::{name}({:?}", self.target)?;
-        match self.kind {
-            Kind::Slow(rate) => write!(f, ", {rate})"),
-            Kind::Segment(max) => write!(f, ", {max})"),
-            _ => f.write_str(")"),
+        write!(f, "Fault::{}({:?}", self.kind.name(), self.target)?;
+        match &self.kind {
+            Kind::Slow(rate) | Kind::SlowReader(rate) => write!(f, ", {rate}")?,
+            Kind::Segment(max) => write!(f, ", {max}")?,
+            Kind::Loss(percent) => write!(f, ", {percent}")?,
+            Kind::Delay(extra) | Kind::DnsSlow(extra) => {
+                write!(f, ", {}", duration_source(Duration::from_nanos(*extra)))?;
+            }
+            Kind::DnsChanged(to) => write!(f, ", {to:?}")?,
+            _ => {}
         }
-    }
-}
-
-/// A plan as the Rust that makes it, to be pasted into a test.
-///
-/// ```
-/// # use std::time::Duration;
-/// # use fulmar_sim::{Fault, plan_source};
-/// let plan = [(Duration::from_secs(2)..Duration::from_millis(4500), Fault::reset("api.test"))];
-/// assert_eq!(
-///     plan_source(&plan),
-///     "vec![\n    (Duration::from_secs(2)..Duration::from_millis(4500), Fault::reset(\"api.test\")),\n]"
-/// );
-/// ```
-pub fn plan_source(plan: &[(Range<Duration>, Fault)]) -> String {
-    let mut out = String::from("vec![\n");
-    for (range, fault) in plan {
-        let (start, end) = (duration_source(range.start), duration_source(range.end));
-        let _ = writeln!(out, "    ({start}..{end}, {fault:?}),");
-    }
-    out.push(']');
-    out
-}
-
-fn duration_source(duration: Duration) -> String {
-    if duration == Duration::MAX {
-        return "Duration::MAX".to_owned();
-    }
-    match duration.subsec_nanos() {
-        0 => format!("Duration::from_secs({})", duration.as_secs()),
-        nanos if nanos % 1_000_000 == 0 => {
-            format!("Duration::from_millis({})", duration.as_millis())
-        }
-        _ => format!(
-            "Duration::new({}, {})",
-            duration.as_secs(),
-            duration.subsec_nanos()
-        ),
-    }
-}
-
-/// A target, parsed.
-#[derive(Debug)]
-pub(crate) struct Target {
-    pub(crate) host: String,
-    pub(crate) addr: Option<IpAddr>,
-    pub(crate) port: Option<u16>,
-}
-
-impl Target {
-    pub(crate) fn parse(text: &str) -> Self {
-        if let Ok(addr) = text.parse::<SocketAddr>() {
-            return Self {
-                host: String::new(),
-                addr: Some(addr.ip()),
-                port: Some(addr.port()),
-            };
-        }
-        if let Ok(addr) = text.trim_matches(['[', ']']).parse::<IpAddr>() {
-            return Self {
-                host: String::new(),
-                addr: Some(addr),
-                port: None,
-            };
-        }
-        let (host, port) = match text.rsplit_once(':') {
-            Some((host, port)) => (host, port.parse().ok()),
-            None => (text, None),
-        };
-        Self {
-            host: host.to_ascii_lowercase(),
-            addr: None,
-            port,
-        }
-    }
-}
-
-/// A fault as one connection sees it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Window {
-    pub(crate) from: u64,
-    pub(crate) to: u64,
-    pub(crate) kind: Kind,
-}
-
-impl Window {
-    pub(crate) fn contains(&self, at: u64) -> bool {
-        self.from <= at && at < self.to
-    }
-
-    /// Whether packets vanish in it.
-    pub(crate) fn is_lossy(&self) -> bool {
-        matches!(self.kind, Kind::Partition | Kind::HalfOpen)
+        f.write_str(")")
     }
 }
 
@@ -214,43 +224,23 @@ mod tests {
 
     #[test]
     fn a_fault_prints_as_the_rust_that_makes_it() {
-        assert_eq!(
-            format!("{:?}", Fault::slow("api.test", 10)),
-            "Fault::slow(\"api.test\", 10)"
-        );
-        assert_eq!(
-            format!("{:?}", Fault::segment("a", 1)),
-            "Fault::segment(\"a\", 1)"
-        );
-        assert_eq!(
-            format!("{:?}", Fault::half_open("a:80")),
-            "Fault::half_open(\"a:80\")"
-        );
-    }
-
-    #[test]
-    fn a_target_is_a_name_or_an_address_with_or_without_a_port() {
-        let parse = |text| {
-            let target = Target::parse(text);
+        let ms = Duration::from_millis(1500);
+        for (fault, source) in [
+            (Fault::slow("a", 10), "Fault::slow(\"a\", 10)"),
+            (Fault::slow_reader("a", 0), "Fault::slow_reader(\"a\", 0)"),
+            (Fault::segment("a", 1), "Fault::segment(\"a\", 1)"),
+            (Fault::loss("a", 5), "Fault::loss(\"a\", 5)"),
+            (Fault::half_open("a:80"), "Fault::half_open(\"a:80\")"),
             (
-                target.host,
-                target.addr.map(|addr| addr.to_string()),
-                target.port,
-            )
-        };
-        assert_eq!(parse("API.test"), ("api.test".into(), None, None));
-        assert_eq!(parse("api.test:80"), ("api.test".into(), None, Some(80)));
-        assert_eq!(
-            parse("10.0.0.1"),
-            (String::new(), Some("10.0.0.1".into()), None)
-        );
-        assert_eq!(
-            parse("[fd00::1]:8080"),
-            (String::new(), Some("fd00::1".into()), Some(8080))
-        );
-        assert_eq!(
-            parse("fd00::1"),
-            (String::new(), Some("fd00::1".into()), None)
-        );
+                Fault::delay("a", ms),
+                "Fault::delay(\"a\", Duration::from_millis(1500))",
+            ),
+            (
+                Fault::dns_changed("a", "b"),
+                "Fault::dns_changed(\"a\", \"b\")",
+            ),
+        ] {
+            assert_eq!(format!("{fault:?}"), source);
+        }
     }
 }

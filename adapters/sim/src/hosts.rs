@@ -75,7 +75,7 @@ impl State {
         family: Family,
     ) -> Option<Result<Answer, Fault>> {
         let name = name.trim_end_matches('.').to_ascii_lowercase();
-        if self.is_named(&name, Kind::DnsSilent) {
+        if self.named(&name).any(|kind| *kind == Kind::DnsSilent) {
             return None;
         }
         let answer = self.answer(&name, family);
@@ -99,27 +99,47 @@ impl State {
     }
 
     fn answer(&self, name: &str, family: Family) -> Result<Answer, Fault> {
-        if self.is_named(name, Kind::DnsError) {
-            return Err(Fault::new(FaultKind::NameFailed, Phase::Dns));
+        let mut whose = name;
+        for kind in self.named(name) {
+            match kind {
+                Kind::DnsError => return Err(Fault::new(FaultKind::NameFailed, Phase::Dns)),
+                Kind::DnsMissing => return Err(Fault::new(FaultKind::NameNotFound, Phase::Dns)),
+                Kind::DnsChanged(to) => whose = to,
+                _ => {}
+            }
         }
-        let host = self
-            .by_name
-            .get(name)
-            .and_then(|index| self.hosts.get(*index));
-        let host = host.ok_or_else(|| Fault::new(FaultKind::NameNotFound, Phase::Dns))?;
+        let missing = || Fault::new(FaultKind::NameNotFound, Phase::Dns);
+        let (addrs, ttl) = self.addrs_of(whose).ok_or_else(missing)?;
         let wanted = |addr: &IpAddr| match family {
             Family::V4 => addr.is_ipv4(),
             Family::V6 => addr.is_ipv6(),
             _ => true,
         };
-        let addrs: Vec<IpAddr> = host.addrs.iter().copied().filter(wanted).collect();
+        let addrs: Vec<IpAddr> = addrs.into_iter().filter(wanted).collect();
         if addrs.is_empty() {
-            return Err(Fault::new(FaultKind::NameNotFound, Phase::Dns));
+            return Err(missing());
         }
-        Ok(Answer {
-            addrs,
-            ttl: host.ttl,
-        })
+        Ok(Answer { addrs, ttl })
+    }
+
+    /// The addresses of a host, or of an address itself.
+    fn addrs_of(&self, name: &str) -> Option<(Vec<IpAddr>, Option<Duration>)> {
+        if let Ok(addr) = name.parse() {
+            return Some((vec![addr], None));
+        }
+        let index = self.by_name.get(&*name.to_ascii_lowercase())?;
+        let host = self.hosts.get(*index)?;
+        Some((host.addrs.clone(), host.ttl))
+    }
+
+    /// How much longer the resolver takes for a name.
+    pub(crate) fn dns_delay(&self, name: &str) -> u64 {
+        let name = name.trim_end_matches('.').to_ascii_lowercase();
+        let delays = self.named(&name).map(|kind| match kind {
+            Kind::DnsSlow(extra) => *extra,
+            _ => 0,
+        });
+        delays.fold(0, u64::saturating_add)
     }
 }
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::faults::{Kind, Window};
+use crate::faults::Kind;
 use crate::random::Stream;
+use crate::target::Window;
 use crate::world::{State, World};
 
 /// The first retransmission delay of a segment (RFC 6298 section 2 allows less than its 1 s; Linux
@@ -60,14 +61,26 @@ pub(crate) fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
+/// One way of a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Way {
+    /// The direction of the link.
+    pub(crate) direction: usize,
+    /// The end of the connection that sends.
+    pub(crate) sender: usize,
+}
+
 /// The world's side of a link. Direction 0 leads from `a` to the other host.
 pub(crate) struct Wire {
     pub(crate) a: usize,
     pub(crate) latency: Latency,
     loss: f64,
     bandwidth: Option<u64>,
+    segment: Option<usize>,
     /// The most bytes of one connection and direction that are written and not yet read.
     pub(crate) window: usize,
+    /// The widest window that it ever had.
+    pub(crate) widest: usize,
     /// When the last bit of what was sent has left, per direction.
     busy: [u64; 2],
     draws: [Stream; 2],
@@ -76,14 +89,16 @@ pub(crate) struct Wire {
 impl Wire {
     /// The most bytes that one piece has at `at`, and how long each takes to leave.
     fn piece(&self, at: u64, windows: &[Window]) -> (usize, Option<u64>, bool) {
-        let (mut rate, mut max, mut is_cut) = (self.bandwidth, 64 * 1024, false);
+        let (mut rate, mut cut) = (self.bandwidth, self.segment);
         for window in windows.iter().filter(|window| window.contains(at)) {
             match window.kind {
                 Kind::Slow(slow) => rate = Some(rate.map_or(slow, |rate| rate.min(slow))),
-                Kind::Segment(most) => (max, is_cut) = (max.min(most.max(1)), true),
+                Kind::Segment(most) => cut = Some(cut.map_or(most, |cut| cut.min(most))),
                 _ => {}
             }
         }
+        let is_cut = cut.is_some();
+        let mut max = cut.unwrap_or(usize::MAX).clamp(1, 64 * 1024);
         // Twenty pieces a second make a slow stream a stream, and let its rate change underway.
         if let Some(rate) = rate {
             max = max.min(usize::try_from(rate / 20).unwrap_or(max).max(1));
@@ -123,35 +138,37 @@ impl Wire {
 
     /// When what leaves at `at` arrives, with the repeats that it needs. `None`: the system gives
     /// up.
-    pub(crate) fn arrival(&mut self, at: u64, direction: usize, windows: &[Window]) -> Option<u64> {
-        self.repeat(at, direction, windows, RTO, REPEATS)
+    pub(crate) fn arrival(&mut self, at: u64, way: Way, windows: &[Window]) -> Option<u64> {
+        self.repeat(at, way, windows, RTO, REPEATS)
     }
 
     /// The same for a packet of the handshake.
-    pub(crate) fn greeting(
-        &mut self,
-        at: u64,
-        direction: usize,
-        windows: &[Window],
-    ) -> Option<u64> {
-        self.repeat(at, direction, windows, SYN_RTO, SYN_REPEATS)
+    pub(crate) fn greeting(&mut self, at: u64, way: Way, windows: &[Window]) -> Option<u64> {
+        self.repeat(at, way, windows, SYN_RTO, SYN_REPEATS)
     }
 
     fn repeat(
         &mut self,
         mut at: u64,
-        direction: usize,
+        way: Way,
         windows: &[Window],
         mut rto: u64,
         repeats: u32,
     ) -> Option<u64> {
-        let draws = &mut self.draws[direction & 1];
+        let draws = &mut self.draws[way.direction & 1];
         for _ in 0..=repeats {
-            let vanishes = windows
-                .iter()
-                .any(|window| window.is_lossy() && window.contains(at));
-            if !vanishes && !draws.chance(self.loss) {
-                return Some(at.saturating_add(draws.uniform(self.latency.lo, self.latency.hi)));
+            let (mut vanishes, mut loss, mut extra) = (false, self.loss, 0_u64);
+            for window in windows.iter().filter(|window| window.contains(at)) {
+                vanishes |= window.swallows(way.sender);
+                match window.kind {
+                    Kind::Loss(percent) => loss = loss.max(f64::from(percent) / 100.0),
+                    Kind::Delay(more) => extra = extra.saturating_add(more),
+                    _ => {}
+                }
+            }
+            if !vanishes && !draws.chance(loss) {
+                let latency = draws.uniform(self.latency.lo, self.latency.hi);
+                return Some(at.saturating_add(latency).saturating_add(extra));
             }
             at = at.saturating_add(rto);
             rto = (rto * 2).min(RTO_MAX);
@@ -194,7 +211,9 @@ impl State {
             latency: Duration::from_millis(1).into(),
             loss: 0.0,
             bandwidth: None,
+            segment: None,
             window: 64 * 1024,
+            widest: 64 * 1024,
             busy: [0; 2],
             draws,
         });
@@ -224,6 +243,17 @@ impl Link<'_> {
         self.edit(|wire| wire.latency = latency)
     }
 
+    /// Sets how much longer than the latency's least a packet may be under way. Default: 0.
+    pub fn jitter(&self, jitter: Duration) -> &Self {
+        self.edit(|wire| wire.latency.hi = wire.latency.lo.saturating_add(nanos(jitter)))
+    }
+
+    /// Sets the most bytes of one piece; a read gives one piece. Default: 64 KiB, and a read gives all
+    /// that is there.
+    pub fn segment(&self, bytes: usize) -> &Self {
+        self.edit(|wire| wire.segment = Some(bytes))
+    }
+
     /// Sets the probability that a packet is lost. As TCP repeats it, that is a delay of 200 ms,
     /// doubled with every repeat (1 s for a handshake), and never a missing byte. Default: 0.
     pub fn loss(&self, probability: f64) -> &Self {
@@ -239,6 +269,9 @@ impl Link<'_> {
     /// Sets how many bytes of one connection and direction can be written and not yet read: the
     /// send and receive buffers together. Default: 64 KiB, at least 1.
     pub fn window(&self, bytes: usize) -> &Self {
-        self.edit(|wire| wire.window = bytes.max(1))
+        self.edit(|wire| {
+            wire.window = bytes.max(1);
+            wire.widest = wire.widest.max(bytes);
+        })
     }
 }

@@ -24,6 +24,8 @@ pub(crate) enum Event {
     Abort(Key, u8, io::ErrorKind),
     /// Room in a direction's window comes back to its writer.
     Credit(Key, u8),
+    /// An end that reads slowly may read on.
+    Readable(Key, u8),
     /// A fault begins (true) or ends.
     Fault(u32, bool),
 }

@@ -27,6 +27,7 @@ pub(crate) enum What {
     Failed { end: u8, kind: io::ErrorKind },
     Closed { end: u8 },
     Served(Option<Box<str>>),
+    Killed,
     Fault { fault: Arc<Fault>, begins: bool },
     Resolved { name: Box<str>, answer: Box<str> },
     Note(Box<str>),
@@ -135,6 +136,7 @@ fn describe(out: &mut String, what: &What) -> std::fmt::Result {
         What::Closed { end } => write!(out, " {} closes", side(*end)),
         What::Served(None) => write!(out, " server is done"),
         What::Served(Some(error)) => write!(out, " server gives up: {error}"),
+        What::Killed => write!(out, " server is killed"),
         What::Fault {
             fault,
             begins: true,

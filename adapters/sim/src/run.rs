@@ -5,7 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::faults::plan_source;
+use crate::plan::plan_source;
+use crate::schedule::Schedule;
 use crate::world::World;
 
 /// How many lines of the trace a failure shows.
@@ -26,6 +27,9 @@ pub enum Failure {
     TimeLimit(Duration),
     /// Tasks woke each other a million times and time stood still.
     Livelock,
+    /// Something that was to hold did not: its name ([`Sim::invariant`](crate::Sim::invariant)), and
+    /// what was wrong.
+    Violated(String, String),
     /// A task panicked: its name (`main` is the main future's), and the message.
     Panicked(String, String),
 }
@@ -49,6 +53,7 @@ impl fmt::Display for Failure {
             }
             Self::TimeLimit(limit) => write!(f, "not done after {limit:?} of virtual time"),
             Self::Livelock => write!(f, "livelock: tasks wake each other and time stands still"),
+            Self::Violated(name, what) => write!(f, "violated: {name}: {what}"),
             Self::Panicked(task, message) => write!(f, "{task} panicked: {message}"),
         }
     }
@@ -73,6 +78,7 @@ pub struct Run<T> {
     pub(crate) output: Option<T>,
     pub(crate) failure: Option<Failure>,
     pub(crate) seed: u64,
+    pub(crate) schedule: Option<Schedule>,
     pub(crate) elapsed: Duration,
     pub(crate) open: Vec<String>,
     pub(crate) stats: Stats,
@@ -174,8 +180,12 @@ impl<T> Run<T> {
             .as_ref()
             .map_or_else(String::new, ToString::to_string);
         let (seed, elapsed) = (self.seed, self.elapsed);
+        let schedule = match &self.schedule {
+            Some(schedule) => format!(", {schedule:?}"),
+            None => String::new(),
+        };
         format!(
-            "{failure}\nafter {elapsed:?} of virtual time, with Sim::seeded({seed:#x})\nand the faults {plan}\n\
+            "{failure}\nafter {elapsed:?} of virtual time, with Sim::seeded({seed:#x}){schedule}\nand the faults {plan}\n\
              the end of the trace:\n{trace}"
         )
     }

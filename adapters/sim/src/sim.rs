@@ -12,8 +12,10 @@ use crate::conn::Conn;
 use crate::executor::Executor;
 use crate::faults::Fault;
 use crate::hosts::HostSetup;
+use crate::invariants::Invariant;
 use crate::link::Link;
 use crate::run::Stats;
+use crate::schedule::Schedule;
 use crate::simnet::{Handle, SimNet};
 use crate::timer::SimSleep;
 use crate::world::World;
@@ -26,6 +28,9 @@ pub struct Sim {
     pub(crate) limit: Duration,
     pub(crate) patience: Duration,
     pub(crate) stats: Stats,
+    pub(crate) schedule: Option<Schedule>,
+    pub(crate) is_checked: bool,
+    pub(crate) invariants: Vec<Invariant>,
 }
 
 impl Sim {
@@ -39,6 +44,9 @@ impl Sim {
             limit: Duration::from_secs(3600),
             patience: Duration::from_secs(300),
             stats: Stats::default(),
+            schedule: None,
+            is_checked: false,
+            invariants: Vec::new(),
         }
     }
 
@@ -142,6 +150,12 @@ impl Sim {
     /// [`Failure::Stalled`](crate::Failure::Stalled). Default: 5 min.
     pub fn patience(&mut self, patience: Duration) {
         self.patience = patience;
+    }
+
+    /// Sets the order in which tasks run that are ready at one instant; see
+    /// [`explore`](crate::explore). Default: that in which they were woken.
+    pub fn schedule(&mut self, schedule: &Schedule) {
+        self.schedule = Some(schedule.clone());
     }
 
     /// The clock, timers, tasks and the trace, for use inside futures.

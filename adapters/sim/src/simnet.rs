@@ -85,7 +85,8 @@ impl Net for SimNet {
                 let latency = host.map_or(0, |host| {
                     host.dns.uniform(host.dns_latency.lo, host.dns_latency.hi)
                 });
-                Instant::from_nanos(now.saturating_add(latency))
+                let extra = state.dns_delay(&name);
+                Instant::from_nanos(now.saturating_add(latency).saturating_add(extra))
             });
             net.pause(at).await;
             match net

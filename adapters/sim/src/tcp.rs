@@ -16,6 +16,7 @@
 //!   stops its writer. Room comes back a packet's time after the read.
 //! * A connection is removed when both ends are closed; its events find nothing then.
 
+mod check;
 mod handshake;
 mod network;
 mod program;
@@ -27,8 +28,9 @@ use std::task::Waker;
 
 use bytes::Bytes;
 
-use crate::faults::Window;
+use crate::link::Way;
 use crate::record::Actor;
+use crate::target::Window;
 
 pub(crate) use program::read_into;
 
@@ -91,7 +93,7 @@ impl End {
 #[derive(Default)]
 #[expect(
     clippy::struct_excessive_bools,
-    reason = "four facts, any of which holds alone"
+    reason = "five facts, any of which holds alone"
 )]
 struct Flow {
     /// Written, and the room for it not yet back.
@@ -108,6 +110,10 @@ struct Flow {
     /// Arrived, not yet read.
     inbox: VecDeque<Segment>,
     is_end_seen: bool,
+    /// Before this, a slow reader reads no more.
+    next_read: u64,
+    /// An event will tell the reader.
+    is_read_queued: bool,
 }
 
 impl Flow {
@@ -122,8 +128,11 @@ impl Flow {
 }
 
 impl Tcp {
-    fn direction(&self, end: usize) -> usize {
-        end ^ self.flip
+    fn way(&self, end: usize) -> Way {
+        Way {
+            direction: end ^ self.flip,
+            sender: end,
+        }
     }
 
     fn is_alive(&self) -> bool {

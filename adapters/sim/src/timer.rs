@@ -28,6 +28,18 @@ pub(crate) struct Alarm {
 }
 
 impl State {
+    /// Whether the main future's timers are counted right.
+    pub(crate) fn check_alarms(&self) -> Result<(), String> {
+        let of_main = self.alarms.values().filter(|alarm| alarm.is_main).count();
+        if of_main == self.main_alarms {
+            return Ok(());
+        }
+        Err(format!(
+            "{of_main} timers of the main future, counted as {}",
+            self.main_alarms
+        ))
+    }
+
     /// Whether an event of a timer at `at` is the one that counts and its deadline has come;
     /// otherwise it is spent, and renewed where it came too early.
     pub(crate) fn is_due(&mut self, key: Key, at: u64) -> bool {

@@ -14,9 +14,9 @@ use fulmar::net::BoxFuture;
 use fulmar_core::time::Instant;
 
 use crate::conn::Conn;
+use crate::force::Scheduled;
 use crate::hosts::Host;
 use crate::link::Wire;
-use crate::plan::Scheduled;
 use crate::queue::{Event, Queue};
 use crate::random::Stream;
 use crate::record::{Actor, Trace, What};
@@ -53,6 +53,8 @@ pub(crate) struct State {
     pub(crate) faults: Vec<Scheduled>,
     pub(crate) spawned: VecDeque<Spawned>,
     pub(crate) accepted: VecDeque<(Key, Arc<Service>)>,
+    /// Connections whose servers a fault kills.
+    pub(crate) killed: VecDeque<Key>,
     /// Whether no task may start any more: the run is over, and what is left is being dropped.
     pub(crate) is_closing: bool,
     /// Whether it is the main future that is being polled.
@@ -132,6 +134,7 @@ impl State {
             faults: Vec::new(),
             spawned: VecDeque::new(),
             accepted: VecDeque::new(),
+            killed: VecDeque::new(),
             is_closing: false,
             is_main: false,
             main_alarms: 0,
@@ -191,6 +194,7 @@ impl State {
             Event::Fin(key, end) => self.handle_fin(key, end),
             Event::Abort(key, end, kind) => self.handle_abort(key, end, kind),
             Event::Credit(key, end) => self.handle_credit(key, end),
+            Event::Readable(key, end) => self.handle_readable(key, end),
             Event::Fault(index, begins) => self.handle_fault(index as usize, begins),
         }
         self.activity += 1;

@@ -148,6 +148,19 @@ impl Config {
         self.budget.validate().map_err(ConfigError::InvalidBudget)
     }
 
+    /// The limits in force: all set, with what was not derived.
+    pub fn effective_limits(&self) -> Limits {
+        let settings = self.resolve();
+        Limits {
+            total: Some(settings.total),
+            per_origin: Some(settings.per_origin),
+            idle: Some(settings.idle),
+            idle_per_origin: Some(settings.idle_per_origin),
+            waiters: Some(settings.waiters),
+            shared_per_origin: Some(settings.shared),
+        }
+    }
+
     /// The numbers in force, with what was not set derived.
     pub(super) fn resolve(&self) -> Settings {
         let Limits {

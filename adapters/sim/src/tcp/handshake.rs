@@ -81,11 +81,11 @@ impl State {
         let Some(conn) = self.conns.get_mut(key) else {
             return;
         };
-        let direction = conn.direction(end);
+        let way = conn.way(end);
         let Some(wire) = self.wires.get_mut(conn.wire) else {
             return;
         };
-        let Some(at) = wire.greeting(self.now, direction, &conn.windows) else {
+        let Some(at) = wire.greeting(self.now, way, &conn.windows) else {
             let at = self.now.saturating_add(patience(true));
             return self
                 .queue
@@ -102,12 +102,12 @@ impl State {
             return;
         };
         let actor = conn.actor;
-        let is_in_force = |kind| {
-            conn.windows
-                .iter()
-                .any(|w| w.kind == kind && w.contains(now))
-        };
-        let (is_reset, is_refused) = (is_in_force(Kind::Reset), is_in_force(Kind::Refuse));
+        let (mut is_reset, mut is_refused) = (false, false);
+        for window in conn.windows.iter().filter(|window| window.contains(now)) {
+            is_reset |= window.kind == Kind::Reset;
+            is_refused |= window.kind == Kind::Refuse;
+            is_refused |= window.kind == Kind::Down && window.ends.has(1);
+        }
         let port = conn.server_addr.port();
         let listener = self
             .hosts

@@ -64,6 +64,17 @@ impl State {
         self.wake(waker);
     }
 
+    /// A slow reader may go on.
+    pub(crate) fn handle_readable(&mut self, key: Key, end: u8) {
+        let end = usize::from(end);
+        let Some(conn) = self.conns.get_mut(key) else {
+            return;
+        };
+        conn.flows[1 - end].is_read_queued = false;
+        let waker = conn.ends[end].reader.take();
+        self.wake(waker);
+    }
+
     pub(super) fn fail(&mut self, key: Key, end: usize, kind: ErrorKind) {
         let Some(conn) = self.conns.get_mut(key) else {
             return;
@@ -87,7 +98,7 @@ impl State {
     }
 
     /// A fault strikes an existing connection.
-    pub(crate) fn strike(&mut self, key: Key, kind: Kind) {
+    pub(crate) fn strike(&mut self, key: Key, kind: &Kind) {
         let Some(conn) = self.conns.get_mut(key) else {
             return;
         };

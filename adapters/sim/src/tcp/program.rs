@@ -71,15 +71,15 @@ impl State {
     /// Schedules the arrival of bytes; `None` if they never arrive whole.
     fn launch(&mut self, key: Key, end: usize, mut data: Bytes) -> Option<u64> {
         let conn = self.conns.get_mut(key)?;
-        let direction = conn.direction(end);
+        let way = conn.way(end);
         let wire = self.wires.get_mut(conn.wire)?;
         let (flow, windows) = (&mut conn.flows[end], &conn.windows);
         if conn.is_dead || flow.is_lost {
             return None;
         }
         while !data.is_empty() {
-            let (len, is_cut, leaves) = wire.take(self.now, direction, data.len(), windows);
-            let Some(at) = wire.arrival(leaves, direction, windows) else {
+            let (len, is_cut, leaves) = wire.take(self.now, way.direction, data.len(), windows);
+            let Some(at) = wire.arrival(leaves, way, windows) else {
                 flow.is_lost = true;
                 let at = leaves.saturating_add(patience(false));
                 self.queue
@@ -92,7 +92,7 @@ impl State {
                 .iter()
                 .any(|w| w.kind == Kind::Corrupt && w.contains(leaves))
             {
-                data = wire.corrupt(direction, &data);
+                data = wire.corrupt(way.direction, &data);
             }
             let event = Event::Segment(key, end as u8, Segment { data, is_cut });
             self.queue.push(flow.last_arrival, event);
@@ -109,6 +109,9 @@ impl State {
         max: usize,
         mut sink: impl FnMut(&[u8]),
     ) -> Poll<io::Result<usize>> {
+        let Some((max, rate)) = self.allowance(key, end, cx, max) else {
+            return Poll::Pending;
+        };
         let Some(conn) = self.conns.get_mut(key) else {
             return gone();
         };
@@ -128,6 +131,8 @@ impl State {
             }
         }
         if n > 0 || max == 0 {
+            let pause = (n as u64).saturating_mul(1_000_000_000).checked_div(rate);
+            flow.next_read = self.now.saturating_add(pause.unwrap_or(0));
             self.give_credit(key, 1 - end, n);
             return Poll::Ready(Ok(n));
         }
@@ -143,12 +148,55 @@ impl State {
         Poll::Pending
     }
 
+    /// How much of `max` a reader may read now, and how fast (0: at once); `None` where it has to
+    /// wait.
+    fn allowance(
+        &mut self,
+        key: Key,
+        end: usize,
+        cx: &Context<'_>,
+        max: usize,
+    ) -> Option<(usize, u64)> {
+        let now = self.now;
+        let Some(conn) = self.conns.get_mut(key) else {
+            return Some((max, 0));
+        };
+        let in_force = conn.windows.iter().filter(|w| w.contains(now));
+        let slow = in_force.filter_map(|window| match window.kind {
+            Kind::SlowReader(rate) if window.ends.has(end) => Some((rate, window.to)),
+            _ => None,
+        });
+        let flow = &mut conn.flows[1 - end];
+        let Some((rate, until)) = slow.min() else {
+            return Some((max, 0));
+        };
+        if flow.inbox.is_empty() || conn.ends[end].failure.is_some() {
+            return Some((max, 0));
+        }
+        if rate > 0 && flow.next_read <= now {
+            // Twenty reads a second, as for a slow link.
+            let most = usize::try_from(rate / 20).unwrap_or(max).max(1);
+            return Some((max.min(most), rate));
+        }
+        let at = if rate == 0 {
+            until
+        } else {
+            until.min(flow.next_read)
+        };
+        if at != u64::MAX && !std::mem::replace(&mut flow.is_read_queued, true) {
+            self.queue.push(at, Event::Readable(key, end as u8));
+        }
+        let before = remember(&mut conn.ends[end].reader, cx);
+        self.discard(before);
+        None
+    }
+
     /// Sends the room of bytes that were read back to their writer.
     fn give_credit(&mut self, key: Key, end: usize, n: usize) {
         let Some(conn) = self.conns.get_mut(key) else {
             return;
         };
-        let lossy = conn.windows.iter().filter(|window| window.is_lossy());
+        let lossy = conn.windows.iter().filter(|w| w.swallows(1 - end));
         let ends = lossy
             .filter(|window| window.contains(self.now))
             .map(|window| window.to);
@@ -219,11 +267,11 @@ impl State {
         if !conn.is_alive() || conn.flows[end].is_lost {
             return;
         }
-        let direction = conn.direction(end);
+        let way = conn.way(end);
         let Some(wire) = self.wires.get_mut(conn.wire) else {
             return;
         };
-        let Some(at) = wire.arrival(self.now, direction, &conn.windows) else {
+        let Some(at) = wire.arrival(self.now, way, &conn.windows) else {
             return;
         };
         let flow = &mut conn.flows[end];
