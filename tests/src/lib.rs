@@ -2,4 +2,5 @@
 
 pub mod loopback;
 pub mod properties;
+pub mod swarm;
 pub mod toy_tls;
