@@ -24,6 +24,7 @@ mod response;
 mod sending;
 mod shared;
 mod url;
+mod window;
 mod wire;
 
 pub use bytes::Bytes;

@@ -9,8 +9,10 @@ use std::task::{Context, Poll};
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
+use fulmar_core::fault::Phase;
 use fulmar_core::time::Instant;
 
+pub use crate::window::Window;
 pub use fulmar_core::buf::WriteBuf;
 pub use fulmar_core::fault::{Fault, FaultKind};
 
@@ -128,6 +130,37 @@ pub struct Answer {
     pub addrs: Vec<IpAddr>,
     /// How long the answer holds, where the resolver knows (`getaddrinfo` does not).
     pub ttl: Option<Duration>,
+}
+
+impl Answer {
+    /// What the system's own resolver (`getaddrinfo`) found, as far as it is wanted.
+    ///
+    /// # Errors
+    ///
+    /// `NameNotFound`, or `NameFailed` where asking again could help.
+    pub fn of_system(
+        found: io::Result<impl Iterator<Item = SocketAddr>>,
+        family: Family,
+    ) -> Result<Self, Fault> {
+        let addrs = found.map_err(|error| name_fault(&error))?;
+        let addrs = addrs.map(|addr| addr.ip());
+        Ok(Self {
+            addrs: addrs.filter(|ip| family.admits(*ip)).collect(),
+            ttl: None,
+        })
+    }
+}
+
+/// `getaddrinfo` says only in words whether asking again could help.
+fn name_fault(error: &io::Error) -> Fault {
+    let text = error.to_string();
+    let passing = text.contains("emporary") || error.raw_os_error().is_some();
+    let kind = if passing {
+        FaultKind::NameFailed
+    } else {
+        FaultKind::NameNotFound
+    };
+    Fault::new(kind, Phase::Dns).with_detail(text)
 }
 
 /// Where to connect.

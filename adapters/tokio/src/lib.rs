@@ -19,8 +19,7 @@ use std::time::{Duration, SystemTime};
 
 pub use fulmar::*;
 
-use fulmar::net::{Answer, BoxFuture, Endpoint, Family, Net, Sleep, SocketOptions, Stream};
-use fulmar::net::{Fault, FaultKind};
+use fulmar::net::{Answer, BoxFuture, Endpoint, Family, Fault, Net, Sleep, SocketOptions, Stream};
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 
@@ -77,16 +76,7 @@ impl Net for Tokio {
 
     fn resolve(&self, name: &str, family: Family) -> BoxFuture<Result<Answer, Fault>> {
         let name = name.to_owned();
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name, 0))
-                .await
-                .map_err(|e| name_fault(&e))?;
-            let addrs = found
-                .map(|addr| addr.ip())
-                .filter(|ip| family.admits(*ip))
-                .collect();
-            Ok(Answer { addrs, ttl: None })
-        })
+        Box::pin(async move { Answer::of_system(tokio::net::lookup_host((name, 0)).await, family) })
     }
 
     fn connect(
@@ -143,18 +133,6 @@ impl Sleep for Timer {
         let until = self.origin + until.since_origin();
         self.timer.as_mut().reset(until);
     }
-}
-
-/// `getaddrinfo` says only in words whether asking again could help.
-fn name_fault(error: &io::Error) -> Fault {
-    let text = error.to_string();
-    let passing = text.contains("emporary") || error.raw_os_error().is_some();
-    let kind = if passing {
-        FaultKind::NameFailed
-    } else {
-        FaultKind::NameNotFound
-    };
-    Fault::new(kind, Phase::Dns).with_detail(text)
 }
 
 async fn connect(to: Endpoint, options: SocketOptions) -> io::Result<Box<dyn Stream>> {

@@ -12,6 +12,10 @@ macro_rules! suite {
     ($($behaviour:ident),+ $(,)?) => {
         suite!(@ on_tokio [$($behaviour)+]);
         suite!(@ on_tokio_threads [$($behaviour)+]);
+        suite!(@ on_smol [$($behaviour)+]);
+        suite!(@ on_an_executor_of_smol [$($behaviour)+]);
+        suite!(@ on_async_std [$($behaviour)+]);
+        suite!(@ on_threads_that_block [$($behaviour)+]);
         suite!(@ in_the_simulator [$($behaviour)+]);
     };
     (@ $adapter:ident [$($behaviour:ident)+]) => {

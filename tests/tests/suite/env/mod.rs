@@ -15,7 +15,10 @@ use fulmar::{Client, ClientBuilder, Gauges, Instant};
 
 pub(crate) use gate::Gate;
 pub(crate) use peer::{Peer, Server};
-pub(crate) use real::{on_tokio, on_tokio_threads};
+pub(crate) use real::{
+    on_an_executor_of_smol, on_async_std, on_smol, on_threads_that_block, on_tokio,
+    on_tokio_threads,
+};
 pub(crate) use simulated::in_the_simulator;
 pub(crate) use tasks::{PollTimes, Poller, join_all};
 

@@ -10,6 +10,9 @@ use std::thread::{self, Thread};
 use std::time::Duration;
 
 use bytes::Bytes;
+use fulmar_async_std::AsyncStd;
+use fulmar_blocking::Blocking;
+use fulmar_smol::Smol;
 use fulmar_tokio::Tokio;
 use socket2::{Domain, SockRef, Type};
 
@@ -26,6 +29,25 @@ pub(crate) fn on_tokio_threads<Fut: Future<Output = ()>>(behaviour: impl FnOnce(
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(checked(Env::new(Tokio::new, Loopback), behaviour));
+}
+
+pub(crate) fn on_smol<Fut: Future<Output = ()>>(behaviour: impl FnOnce(Env) -> Fut) {
+    smol::block_on(checked(Env::new(Smol::new, Loopback), behaviour));
+}
+
+pub(crate) fn on_an_executor_of_smol<Fut: Future<Output = ()>>(behaviour: impl FnOnce(Env) -> Fut) {
+    let executor = Arc::new(smol::Executor::new());
+    let clients = Arc::clone(&executor);
+    let env = Env::new(move || Smol::on(&clients), Loopback);
+    smol::block_on(executor.run(checked(env, behaviour)));
+}
+
+pub(crate) fn on_async_std<Fut: Future<Output = ()>>(behaviour: impl FnOnce(Env) -> Fut) {
+    async_std::task::block_on(checked(Env::new(AsyncStd::new, Loopback), behaviour));
+}
+
+pub(crate) fn on_threads_that_block<Fut: Future<Output = ()>>(behaviour: impl FnOnce(Env) -> Fut) {
+    fulmar_blocking::block_on(checked(Env::new(Blocking::new, Loopback), behaviour));
 }
 
 struct Loopback;
