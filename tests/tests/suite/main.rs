@@ -23,7 +23,7 @@ macro_rules! suite {
             $(
                 #[test]
                 fn $behaviour() {
-                    crate::env::$adapter(super::$behaviour);
+                    crate::env::$adapter(|env| Box::pin(super::$behaviour(env)));
                 }
             )+
         }
@@ -39,4 +39,5 @@ mod limits;
 mod responses;
 mod retries;
 mod timeouts;
+mod timers;
 mod uploads;

@@ -7,10 +7,11 @@ mod simulated;
 mod tasks;
 
 use std::future::Future;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fulmar::net::{BoxFuture, Net};
+use fulmar::net::{BoxFuture, Net, Sleep};
 use fulmar::{Client, ClientBuilder, Gauges, Instant};
 
 pub(crate) use gate::Gate;
@@ -39,6 +40,9 @@ pub(crate) struct Env {
     network: Arc<dyn Network>,
     servers: Arc<Mutex<Vec<Server>>>,
 }
+
+/// A behaviour, boxed: so each is compiled once, and not once for every runtime.
+pub(crate) type Behaviour = fn(Env) -> Pin<Box<dyn Future<Output = ()>>>;
 
 /// What is to be found at addresses.
 trait Network: Send + Sync {
@@ -145,6 +149,11 @@ impl Env {
         self.net.now()
     }
 
+    /// A timer of the runtime.
+    pub(crate) fn timer(&self, until: Instant) -> Box<dyn Sleep> {
+        self.net.sleep(until)
+    }
+
     /// Runs a task on the runtime.
     pub(crate) fn spawn<F>(&self, future: F) -> BoxFuture<F::Output>
     where
@@ -171,7 +180,7 @@ impl Env {
 }
 
 /// Runs a behaviour; no connection may be open after it.
-async fn checked<Fut: Future<Output = ()>>(env: Env, behaviour: impl FnOnce(Env) -> Fut) {
+async fn checked(env: Env, behaviour: Behaviour) {
     behaviour(env.clone()).await;
     let servers = env.servers.lock().unwrap().clone();
     for server in servers {

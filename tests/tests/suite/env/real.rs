@@ -17,36 +17,36 @@ use fulmar_tokio::Tokio;
 use socket2::{Domain, SockRef, Type};
 
 use super::peer::{Pipe, Service};
-use super::{Env, Network, checked};
+use super::{Behaviour, Env, Network, checked};
 
-pub(crate) fn on_tokio<Fut: Future<Output = ()>>(behaviour: impl FnOnce(Env) -> Fut) {
+pub(crate) fn on_tokio(behaviour: Behaviour) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().build().unwrap();
     runtime.block_on(checked(Env::new(Tokio::new, Loopback), behaviour));
 }
 
-pub(crate) fn on_tokio_threads<Fut: Future<Output = ()>>(behaviour: impl FnOnce(Env) -> Fut) {
+pub(crate) fn on_tokio_threads(behaviour: Behaviour) {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(checked(Env::new(Tokio::new, Loopback), behaviour));
 }
 
-pub(crate) fn on_smol<Fut: Future<Output = ()>>(behaviour: impl FnOnce(Env) -> Fut) {
+pub(crate) fn on_smol(behaviour: Behaviour) {
     smol::block_on(checked(Env::new(Smol::new, Loopback), behaviour));
 }
 
-pub(crate) fn on_an_executor_of_smol<Fut: Future<Output = ()>>(behaviour: impl FnOnce(Env) -> Fut) {
+pub(crate) fn on_an_executor_of_smol(behaviour: Behaviour) {
     let executor = Arc::new(smol::Executor::new());
     let clients = Arc::clone(&executor);
     let env = Env::new(move || Smol::on(&clients), Loopback);
     smol::block_on(executor.run(checked(env, behaviour)));
 }
 
-pub(crate) fn on_async_std<Fut: Future<Output = ()>>(behaviour: impl FnOnce(Env) -> Fut) {
+pub(crate) fn on_async_std(behaviour: Behaviour) {
     async_std::task::block_on(checked(Env::new(AsyncStd::new, Loopback), behaviour));
 }
 
-pub(crate) fn on_threads_that_block<Fut: Future<Output = ()>>(behaviour: impl FnOnce(Env) -> Fut) {
+pub(crate) fn on_threads_that_block(behaviour: Behaviour) {
     fulmar_blocking::block_on(checked(Env::new(Blocking::new, Loopback), behaviour));
 }
 

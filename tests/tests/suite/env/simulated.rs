@@ -1,17 +1,16 @@
 //! The simulator as one more runtime.
 
-use std::future::Future;
 use std::sync::{Arc, Mutex};
 
 use fulmar_sim::{Fault, Sim};
 
 use super::peer::{Pipe, Service};
-use super::{Env, Network, checked};
+use super::{Behaviour, Env, Network, checked};
 
 /// Hosts that a behaviour may serve at.
 const HOSTS: usize = 32;
 
-pub(crate) fn in_the_simulator<Fut: Future<Output = ()>>(behaviour: impl FnOnce(Env) -> Fut) {
+pub(crate) fn in_the_simulator(behaviour: Behaviour) {
     let mut sim = Sim::seeded(1);
     sim.host("closed.test");
     sim.host("hole.test");
