@@ -76,7 +76,7 @@ pub fn check_seeds(seeds: Range<u64>) -> Tally {
 ///
 /// Where something does not hold.
 pub fn check(seed: u64, plan: &Plan) -> Tally {
-    let is_twice = seed % TWICE == 0;
+    let is_twice = seed.is_multiple_of(TWICE);
     let (tally, trace) = play(seed, plan, is_twice);
     if is_twice {
         let again = play(seed, plan, true).1;

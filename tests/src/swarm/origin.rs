@@ -150,14 +150,11 @@ impl Origin {
             18 | 19 if self.is_rude => {
                 self.ledger.rude();
                 let poison = "HTTP/1.1 200 OK\r\nX-Id: 0\r\nContent-Length: 0\r\n\r\n";
-                match mood {
-                    18 => self.conn.write_all("garbage\r\n\r\n").await?,
-                    _ => {
-                        self.conn
-                            .write_all(response(200, id, "", 50, poison))
-                            .await?
-                    }
-                }
+                let said = match mood {
+                    18 => b"garbage\r\n\r\n".to_vec(),
+                    _ => response(200, id, "", 50, poison),
+                };
+                self.conn.write_all(said).await?;
                 return Ok(true);
             }
             // Closed while idle.
