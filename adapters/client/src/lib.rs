@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 pub mod net;
+pub mod timeline;
 
 mod body;
 mod builder;

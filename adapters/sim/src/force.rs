@@ -98,12 +98,14 @@ impl State {
         if window.kind.is_dns() || target.port.is_some_and(|p| p != conn.server_addr.port()) {
             return None;
         }
-        let is_target = |host: usize, ip| match target.addr {
-            Some(addr) => addr == ip,
-            None => {
-                let host = self.hosts.get(host);
-                host.is_some_and(|host| *host.name == *target.host)
-            }
+        let is_named = |host: usize| {
+            let host = self.hosts.get(host);
+            host.is_some_and(|host| *host.name == *target.host)
+        };
+        let is_target = |host, ip| {
+            target
+                .addr
+                .map_or_else(|| is_named(host), |addr| addr == ip)
         };
         let client = is_target(conn.client, conn.client_addr.ip());
         let server = is_target(conn.server, conn.server_addr.ip());

@@ -28,6 +28,8 @@
 //! println!("{}", run.trace());
 //! ```
 //!
+//! The [`guide`] has five worked examples, and tells how to use this from your own crate's tests.
+//!
 //! # Time
 //!
 //! There are no ticks. Tasks run until none is ready, in the order in which they were woken; then
@@ -77,9 +79,12 @@ mod executor;
 mod explore;
 mod faults;
 mod force;
+pub mod guide;
 mod hosts;
 mod invariants;
 mod link;
+mod listener;
+mod picture;
 mod plan;
 mod queue;
 mod random;
@@ -105,6 +110,7 @@ pub use explore::{Divergence, Explored, check_determinism, explore, explore_rand
 pub use faults::Fault;
 pub use hosts::HostSetup;
 pub use link::{Latency, Link};
+pub use listener::Listener;
 pub use plan::{Plan, plan_source};
 pub use request::ServerRequest;
 pub use run::{Failure, Run, Stats};

@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use fulmar_core::time::Instant;
+use fulmar_core::trace;
 
 use crate::faults::Fault;
 
@@ -19,17 +20,44 @@ pub(crate) enum What {
     Accepted,
     Established,
     ConnectFailed(io::ErrorKind),
-    Sent { end: u8, len: u32, arrives: u64 },
-    Vanished { end: u8, len: u32 },
-    Arrived { end: u8, len: u32 },
-    FinSent { end: u8 },
-    FinArrived { end: u8 },
-    Failed { end: u8, kind: io::ErrorKind },
-    Closed { end: u8 },
+    Sent {
+        end: u8,
+        len: u32,
+        arrives: u64,
+    },
+    Vanished {
+        end: u8,
+        len: u32,
+    },
+    Arrived {
+        end: u8,
+        len: u32,
+    },
+    FinSent {
+        end: u8,
+    },
+    FinArrived {
+        end: u8,
+    },
+    Failed {
+        end: u8,
+        kind: io::ErrorKind,
+    },
+    Closed {
+        end: u8,
+    },
     Served(Option<Box<str>>),
     Killed,
-    Fault { fault: Arc<Fault>, begins: bool },
-    Resolved { name: Box<str>, answer: Box<str> },
+    Fault {
+        fault: Arc<Fault>,
+        begins: bool,
+    },
+    Resolved {
+        name: Box<str>,
+        answer: Box<str>,
+    },
+    /// What a client said of itself; clients are numbered.
+    Client(u32, Box<trace::Record>),
     Note(Box<str>),
 }
 
@@ -97,6 +125,19 @@ impl Trace {
         out
     }
 
+    /// What each client said of itself before the record numbered `to`, with the name of its host.
+    pub(crate) fn clients(&self, to: u64) -> BTreeMap<u32, (String, Vec<trace::Record>)> {
+        let mut clients = BTreeMap::new();
+        for (record, _) in self.records.iter().zip(self.dropped..to) {
+            if let What::Client(client, said) = &record.what {
+                let new = || (self.actor(record.actor), Vec::new());
+                let (_, records) = clients.entry(*client).or_insert_with(new);
+                records.push(trace::Record::clone(said));
+            }
+        }
+        clients
+    }
+
     pub(crate) fn actor(&self, actor: Actor) -> String {
         let name = |index: u32| self.names.get(index as usize).map_or("?", |name| &**name);
         match actor {
@@ -146,6 +187,8 @@ fn describe(out: &mut String, what: &What) -> std::fmt::Result {
             begins: false,
         } => write!(out, " {fault:?} ends"),
         What::Resolved { name, answer } => write!(out, " resolves {name}: {answer}"),
+        What::Client(_, record) if record.call == 0 => write!(out, " pool: {}", record.event),
+        What::Client(_, record) => write!(out, " call {}: {}", record.call, record.event),
         What::Note(text) => write!(out, " {text}"),
     }
 }

@@ -23,14 +23,17 @@ struct Choices {
 }
 
 enum Rule {
-    Seeded(u64, Stream),
+    Seeded(u64, Box<Stream>),
     Replay(Vec<u32>),
 }
 
 impl Schedule {
     /// A schedule that a seed decides: any of the tasks that are ready may be the next.
     pub fn seeded(seed: u64) -> Self {
-        Self::of(Rule::Seeded(seed, Stream::named(seed, "schedule")))
+        Self::of(Rule::Seeded(
+            seed,
+            Box::new(Stream::named(seed, "schedule")),
+        ))
     }
 
     /// The schedule that makes these choices, one wherever two or more tasks are ready: 0 is the one

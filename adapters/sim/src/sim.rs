@@ -6,6 +6,7 @@ use std::ops::{Range, RangeBounds};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use fulmar::net::BoxFuture;
 use fulmar_core::time::Instant;
 
 use crate::conn::Conn;
@@ -18,7 +19,7 @@ use crate::run::Stats;
 use crate::schedule::Schedule;
 use crate::simnet::{Handle, SimNet};
 use crate::timer::SimSleep;
-use crate::world::World;
+use crate::world::{Service, World};
 
 /// A simulated network with its own time; see the [crate's documentation](crate).
 pub struct Sim {
@@ -91,16 +92,27 @@ impl Sim {
         F: Fn(Conn) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = io::Result<()>> + Send + 'static,
     {
+        self.install(addr, move |conn| Box::pin(service(conn)));
+    }
+
+    /// Serves an address, and drops the service that was there.
+    pub(crate) fn install(
+        &self,
+        addr: &str,
+        service: impl Fn(Conn) -> BoxFuture<io::Result<()>> + Send + Sync + 'static,
+    ) -> Arc<Service> {
         let (host, port) = split(addr);
-        let service = Arc::new(move |conn| Box::pin(service(conn)) as _);
+        let service: Arc<Service> = Arc::new(service);
+        let installed = Arc::clone(&service);
         let before = self.world.with(|state| {
             let index = state.host(host);
             state
                 .hosts
                 .get_mut(index)
-                .and_then(|host| host.listeners.insert(port, service))
+                .and_then(|host| host.listeners.insert(port, installed))
         });
         drop(before);
+        service
     }
 
     /// Stops serving an address: attempts to connect are refused, existing connections go on.
@@ -197,7 +209,7 @@ impl Sim {
 }
 
 /// Host and port of an address.
-fn split(addr: &str) -> (&str, u16) {
+pub(crate) fn split(addr: &str) -> (&str, u16) {
     match addr.rsplit_once(':') {
         Some((host, port)) => (host, port.parse().unwrap_or(80)),
         None => (addr, 80),

@@ -10,21 +10,27 @@
 //!
 //! proptest! {
 //!     #![proptest_config(ProptestConfig::with_cases(20))]
-//!     # fn doc(
-//!     #     seed: u64, plan in strategy::plan(&["api.test"], Duration::from_secs(5), 3)
-//!     # ) { let _ = (seed, plan); }
-//!     #
-//!     #[test]
+//!
+//!     // In a test, with `#[test]`.
 //!     fn a_call_ends_whatever_happens(
 //!         seed: u64,
 //!         plan in strategy::plan(&["api.test"], Duration::from_secs(5), 3),
 //!     ) {
 //!         let mut sim = Sim::seeded(seed);
+//!         sim.serve("api.test:80", |mut conn| async move {
+//!             while conn.request().await?.is_some() {
+//!                 conn.respond(200, "hello").await?;
+//!             }
+//!             Ok(())
+//!         });
 //!         sim.plan(&plan);
-//!         // .. and the rest of the test
+//!         let client = sim.client("laptop").build().unwrap();
+//!         let url = "http://api.test/";
+//!         let run = sim.run(async move { client.get(url).send().await.map(drop) });
+//!         prop_assert!(run.failure().is_none(), "{:?}", run.failure());
 //!     }
 //! }
-//! # doc();
+//! a_call_ends_whatever_happens();
 //! ```
 
 use std::ops::Range;

@@ -55,6 +55,8 @@ pub(crate) struct State {
     pub(crate) accepted: VecDeque<(Key, Arc<Service>)>,
     /// Connections whose servers a fault kills.
     pub(crate) killed: VecDeque<Key>,
+    /// Clients that were ever observed.
+    pub(crate) clients: u32,
     /// Whether no task may start any more: the run is over, and what is left is being dropped.
     pub(crate) is_closing: bool,
     /// Whether it is the main future that is being polled.
@@ -135,6 +137,7 @@ impl State {
             spawned: VecDeque::new(),
             accepted: VecDeque::new(),
             killed: VecDeque::new(),
+            clients: 0,
             is_closing: false,
             is_main: false,
             main_alarms: 0,

@@ -2,10 +2,10 @@
 
 use std::fmt;
 
+use fulmar_tokio::timeline::{Attempt, Call, Row};
 use fulmar_tokio::{Fate, Kind, Phase};
 
 use crate::story::{Fetched, Told};
-use crate::timeline::{Attempt, Row, Timeline};
 
 /// How a call went, without times, addresses and connection numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Gist {
     pub(crate) fn of(told: &Told) -> Self {
         let mut because = None;
         let mut tries = Vec::new();
-        for row in Timeline::of(&told.records).rows {
+        for row in Call::of(&told.records).rows {
             match row {
                 Row::Rest(rest) => because = Some(rest.reason),
                 Row::Attempt(attempt) => tries.push(Try::of(&attempt, because.take())),

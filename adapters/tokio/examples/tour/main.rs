@@ -5,7 +5,6 @@
 //! the simulator. `cargo run --release --example tour -- URL..` draws the same pictures of calls to
 //! servers that you name.
 
-mod bar;
 mod clock;
 mod gist;
 mod loopback;
@@ -17,7 +16,6 @@ mod server;
 mod simulated;
 mod story;
 mod tables;
-mod timeline;
 mod tours;
 mod units;
 

@@ -3,12 +3,11 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use fulmar_tokio::timeline::{Call, Ink, Paint, time_text};
+
 use crate::gist::Gist;
-use crate::paint::{Ink, Paint};
 use crate::render::shorten;
 use crate::story::Told;
-use crate::timeline::Timeline;
-use crate::units;
 
 /// A line for each call.
 pub(crate) fn summary(all: &[Told], paint: Paint) -> String {
@@ -26,7 +25,7 @@ pub(crate) fn summary(all: &[Told], paint: Paint) -> String {
             shorten(&told.request, 44),
             gist.tries.len(),
             connections(&gist),
-            units::time(took),
+            time_text(took),
             gist.end
         );
     }
@@ -58,8 +57,8 @@ pub(crate) fn comparison(real: &[Told], simulated: &[Told], paint: Paint) -> (St
             &real.title,
             &left.end.to_string(),
             &left.tries.len().to_string(),
-            &units::time(took(real)),
-            &units::time(took(simulated)),
+            &time_text(took(real)),
+            &time_text(took(simulated)),
         ]);
         let mark = if left == right {
             paint.text(Ink::Good, "=")
@@ -80,5 +79,5 @@ fn row([number, title, end, tries, real, simulated]: [&str; 6]) -> String {
 
 /// From the start of a call to the end of its body.
 fn took(told: &Told) -> Duration {
-    Timeline::of(&told.records).length
+    Call::of(&told.records).length
 }

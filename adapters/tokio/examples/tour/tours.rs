@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use fulmar_tokio::net::Net;
+use fulmar_tokio::timeline::{Ink, Paint, legend};
 use fulmar_tokio::{Client, Kind, Phase, Timeouts, Tokio};
 use tokio::runtime::Runtime;
 
 use crate::clock::Clock;
-use crate::paint::{Ink, Paint, say};
+use crate::paint::{for_stdout, say};
 use crate::scenes::{self, Places, Scene};
 use crate::server::Server;
 use crate::simulated::{self, LAPTOP, Resolver};
@@ -49,9 +50,9 @@ impl App {
 
 /// Tells the story on loopback, then in the simulator. False where the two differ.
 pub(crate) fn whole(runtime: &Runtime) -> Outcome<bool> {
-    let paint = Paint::for_stdout();
+    let paint = for_stdout();
     heading(paint, "On tokio, over loopback, in real time");
-    say(&render::legend(paint));
+    say(&legend(paint));
     let began = Instant::now();
     let real = runtime.block_on(on_loopback(paint))?;
     let real_time = began.elapsed();
@@ -124,8 +125,8 @@ fn resolver_of(real: &[Told]) -> Resolver {
 
 /// Visits each URL twice.
 pub(crate) async fn visit(urls: &[String]) -> Outcome<()> {
-    let paint = Paint::for_stdout();
-    say(&format!("\n{}", render::legend(paint)));
+    let paint = for_stdout();
+    say(&format!("\n{}", legend(paint)));
     let app = App::on(Tokio::new(), Tokio::new(), patient())?;
     let all = tell(&app, &scenes::visits(urls), paint).await;
     say(&format!("\n{}", tables::summary(&all, paint)));

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use crate::paint::{Ink, Paint};
-use crate::timeline::{Span, Stage};
-use crate::units;
+use super::call::{Span, Stage};
+use super::paint::{Ink, Paint};
+use super::units;
 
 /// Columns of a bar.
-pub(crate) const WIDTH: usize = 34;
+pub(super) const WIDTH: usize = 34;
 
 /// What every character of a bar means, in the order in which a call meets them.
-pub(crate) const LEGEND: [(char, Ink, &str); 7] = [
+pub(super) const LEGEND: [(char, Ink, &str); 7] = [
     ('·', Ink::Dim, "queueing"),
     ('▓', Ink::Lookup, "name look-up"),
     ('▒', Ink::Connect, "connecting"),
@@ -31,7 +31,7 @@ fn mark(stage: Stage) -> (char, Ink) {
 }
 
 /// An attempt as a bar, in a time that is `length` long.
-pub(crate) fn attempt(spans: &[Span], length: Duration, has_failed: bool, paint: Paint) -> String {
+pub(super) fn attempt(spans: &[Span], length: Duration, has_failed: bool, paint: Paint) -> String {
     let mut cells: Vec<_> = (0..WIDTH)
         .map(|cell| widest(spans, cell, length).map(mark))
         .collect();
@@ -41,15 +41,21 @@ pub(crate) fn attempt(spans: &[Span], length: Duration, has_failed: bool, paint:
     paint_cells(&cells, paint)
 }
 
-/// A rest as a line.
-pub(crate) fn rest(from: Duration, to: Duration, length: Duration, paint: Paint) -> String {
+/// A stretch of time as a line of one character.
+pub(super) fn stretch(
+    from: Duration,
+    to: Duration,
+    length: Duration,
+    (mark, ink): (char, Ink),
+    paint: Paint,
+) -> String {
     let span = Span {
         stage: Stage::Queue,
         from,
         to,
     };
     let cells: Vec<_> = (0..WIDTH)
-        .map(|cell| widest(&[span], cell, length).map(|_| ('╌', Ink::Dim)))
+        .map(|cell| widest(&[span], cell, length).map(|_| (mark, ink)))
         .collect();
     paint_cells(&cells, paint)
 }
@@ -69,7 +75,14 @@ fn widest(spans: &[Span], cell: usize, length: Duration) -> Option<Stage> {
     (is_there || is_point).then_some(most.stage)
 }
 
-fn paint_cells(cells: &[Option<(char, Ink)>], paint: Paint) -> String {
+/// Whether one column is of a stretch.
+pub(super) fn widest_of(spans: &[Span], cell: usize, length: Duration) -> bool {
+    spans
+        .iter()
+        .any(|span| widest(std::slice::from_ref(span), cell, length).is_some())
+}
+
+pub(super) fn paint_cells(cells: &[Option<(char, Ink)>], paint: Paint) -> String {
     let mut out = String::new();
     for run in cells.chunk_by(|a, b| a.map(|(_, ink)| ink) == b.map(|(_, ink)| ink)) {
         let text: String = run
@@ -85,7 +98,7 @@ fn paint_cells(cells: &[Option<(char, Ink)>], paint: Paint) -> String {
 }
 
 /// The time below the bars: as many round numbers at their places as have room.
-pub(crate) fn axis(length: Duration) -> String {
+pub(super) fn axis(length: Duration) -> String {
     // The shortest of times has room for its beginning only.
     let whole = length.as_nanos();
     let mut steps = (2..=5).rev().map(|parts| round_step(whole.div_ceil(parts)));
@@ -109,6 +122,14 @@ fn ticked(whole: u128, step: usize) -> Option<String> {
         line.extend(units::tick(Duration::from_nanos(at as u64)).chars());
     }
     Some(line.into_iter().collect())
+}
+
+/// Round times, four to seven of them mostly, from zero on.
+pub(super) fn ticks(length: Duration) -> impl Iterator<Item = Duration> {
+    let whole = length.as_nanos();
+    let step = round_step(whole.div_ceil(6).max(1));
+    let all = (0..=whole).step_by(step);
+    all.map(|at| Duration::from_nanos(at as u64))
 }
 
 /// The least 1, 2 or 5 times a power of ten that is not below `wanted`.
@@ -146,21 +167,21 @@ mod tests {
             span(Stage::Body, 300, 340),
         ];
         let expected = ["▒".repeat(10), "░".repeat(20), "█".repeat(4)].concat();
-        assert_eq!(attempt(&spans, ms(340), false, Paint::none()), expected);
-        let failed = attempt(&spans, ms(340), true, Paint::none());
+        assert_eq!(attempt(&spans, ms(340), false, Paint::plain()), expected);
+        let failed = attempt(&spans, ms(340), true, Paint::plain());
         assert!(failed.ends_with("█✗"), "{failed}");
     }
 
     #[test]
     fn the_shortest_attempt_is_still_seen() {
         let spans = [span(Stage::Send, 1000, 1000)];
-        let bar = attempt(&spans, ms(2000), false, Paint::none());
+        let bar = attempt(&spans, ms(2000), false, Paint::plain());
         assert_eq!(bar, format!("{}░{}", " ".repeat(17), " ".repeat(16)));
         let last = attempt(
             &[span(Stage::Send, 2000, 2000)],
             ms(2000),
             false,
-            Paint::none(),
+            Paint::plain(),
         );
         assert_eq!(last.trim_start(), "░");
     }

@@ -4,92 +4,124 @@
 //!   attempt:  queue, lookup, connect, send, first byte, body   then its end
 //!   rest:     from the end of an attempt to the next one's start
 //! ```
+//!
+//! Times are counted from the start of the call.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use fulmar_tokio::trace::{Event, Record};
-use fulmar_tokio::{Instant, Phase};
+use fulmar_core::fault::Phase;
+use fulmar_core::time::Instant;
+use fulmar_core::trace::{Event, Outcome, Record};
 
 /// What an attempt was busy with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stage {
+#[non_exhaustive]
+pub enum Stage {
     /// Asking the pool, which takes no time worth telling: it counts as what follows.
     Ask,
+    /// Waiting for a connection.
     Queue,
+    /// Resolving the name.
     Lookup,
+    /// Opening a connection: the whole dial but the look-up.
     Connect,
+    /// Sending the request.
     Send,
+    /// The request is sent, and the response's head is not there.
     FirstByte,
+    /// Reading the body.
     Body,
 }
 
 /// A stretch of time, from the start of the call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Span {
-    pub(crate) stage: Stage,
-    pub(crate) from: Duration,
-    pub(crate) to: Duration,
+pub struct Span {
+    /// What it was spent on.
+    pub stage: Stage,
+    /// Its start.
+    pub from: Duration,
+    /// Its end.
+    pub to: Duration,
 }
 
 /// The connection that an attempt used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Link {
-    pub(crate) number: u64,
+pub struct Link {
+    /// Its number within the client.
+    pub number: u64,
     /// How long it was idle before, where it served another attempt before this one.
-    pub(crate) idle_for: Option<Duration>,
+    pub idle_for: Option<Duration>,
 }
 
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Attempt {
-    pub(crate) spans: Vec<Span>,
-    pub(crate) link: Option<Link>,
+/// One exchange tried.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Attempt {
+    /// Where its time went, in order.
+    pub spans: Vec<Span>,
+    /// The connection it used, if it came so far.
+    pub link: Option<Link>,
     /// Idle connections that turned out to be closed.
-    pub(crate) found_closed: Vec<u64>,
-    pub(crate) status: Option<u16>,
-    pub(crate) failure: Option<(Phase, Arc<str>)>,
+    pub found_closed: Vec<u64>,
+    /// The response's status.
+    pub status: Option<u16>,
+    /// Where it failed, and why.
+    pub failure: Option<(Phase, Arc<str>)>,
 }
 
 /// The time between two attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Rest {
-    pub(crate) from: Duration,
-    pub(crate) to: Duration,
-    pub(crate) reason: &'static str,
+pub struct Rest {
+    /// Its start.
+    pub from: Duration,
+    /// Its end.
+    pub to: Duration,
+    /// Which rule asked for another attempt.
+    pub reason: &'static str,
     /// It costs neither an attempt nor budget.
-    pub(crate) is_free: bool,
+    pub is_free: bool,
 }
 
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Row {
+/// A stretch of a call: attempts, and rests between them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// An attempt.
     Attempt(Attempt),
+    /// The wait before the next.
     Rest(Rest),
 }
 
 /// One call over time.
-#[derive(Debug, Default)]
-pub(crate) struct Timeline {
-    pub(crate) rows: Vec<Row>,
-    pub(crate) length: Duration,
+#[derive(Clone, Debug, Default)]
+pub struct Call {
+    /// Its number within the client.
+    pub number: u64,
+    /// Method and URL.
+    pub request: String,
+    /// When it began.
+    pub start: Instant,
+    /// Attempts and rests, in order.
+    pub rows: Vec<Row>,
+    /// From its start to the end of its body, or to what was last heard of it.
+    pub length: Duration,
+    /// How `send` ended; `None` where that is not among the records.
+    pub outcome: Option<Outcome>,
 }
 
-impl Timeline {
-    /// Reads a call's records; those of the pool are among them.
-    pub(crate) fn of(records: &[Record]) -> Self {
+impl Call {
+    /// Reads the records of one call, with those of the pool (number 0) from the same time.
+    pub fn of(records: &[Record]) -> Self {
         let mut reader = Reader::default();
         for record in records {
             reader.handle(record);
         }
-        reader.close(reader.latest);
-        Self {
-            rows: reader.rows,
-            length: reader.latest,
-        }
+        reader.finish()
     }
 }
 
 impl Stage {
-    pub(crate) const ALL: [Self; 7] = [
+    /// Every stage, in the order in which an attempt meets them.
+    pub const ALL: [Self; 7] = [
         Self::Ask,
         Self::Queue,
         Self::Lookup,
@@ -102,7 +134,7 @@ impl Stage {
 
 impl Attempt {
     /// Time spent on some things.
-    pub(crate) fn spent(&self, stages: &[Stage]) -> Duration {
+    pub fn spent(&self, stages: &[Stage]) -> Duration {
         let of_stages = self
             .spans
             .iter()
@@ -113,8 +145,12 @@ impl Attempt {
     }
 }
 
+/// Reads records into a [`Call`].
 #[derive(Default)]
-struct Reader {
+pub(super) struct Reader {
+    number: u64,
+    request: String,
+    outcome: Option<Outcome>,
     start: Option<Instant>,
     rows: Vec<Row>,
     /// The attempt that runs, and what it is busy with since when.
@@ -124,9 +160,27 @@ struct Reader {
 }
 
 impl Reader {
-    fn handle(&mut self, record: &Record) {
-        if let Event::CallStarted { .. } = record.event {
-            self.start = Some(record.at);
+    pub(super) fn finish(mut self) -> Call {
+        self.close(self.latest);
+        Call {
+            number: self.number,
+            request: self.request,
+            start: self.start.unwrap_or_default(),
+            rows: self.rows,
+            length: self.latest,
+            outcome: self.outcome,
+        }
+    }
+
+    pub(super) fn handle(&mut self, record: &Record) {
+        match &record.event {
+            Event::CallStarted { method, url } => {
+                self.start = Some(record.at);
+                self.number = record.call;
+                self.request = format!("{method} {url}");
+            }
+            Event::CallEnded { outcome, .. } => self.outcome = Some(*outcome),
+            _ => {}
         }
         let Some(start) = self.start else { return };
         let at = record.at - start;
@@ -226,11 +280,9 @@ impl Reader {
         }
     }
 
-    /// A connection that closes while the attempt has none was an idle one of no use.
+    /// A connection that closes while the attempt asks for one was an idle one of no use.
     fn find_closed(&mut self, connection: u64) {
-        if let Some((attempt, ..)) = &mut self.open
-            && attempt.link.is_none()
-        {
+        if let Some((attempt, Stage::Ask, _)) = &mut self.open {
             attempt.found_closed.push(connection);
         }
     }
@@ -265,7 +317,7 @@ mod tests {
 
     fn started() -> Event {
         Event::CallStarted {
-            method: fulmar_tokio::Method::GET,
+            method: http::Method::GET,
             url: Arc::from("http://a.test/"),
         }
     }
@@ -286,7 +338,7 @@ mod tests {
             reason: "status",
             transparent: false,
         };
-        let timeline = Timeline::of(&[
+        let call = Call::of(&[
             record(0, 1, started()),
             record(0, 1, Event::AttemptStarted { attempt: 1 }),
             record(0, 1, Event::DialStarted),
@@ -303,10 +355,11 @@ mod tests {
             record(180, 1, Event::BodyEnded { bytes: 3 }),
             record(999, 0, Event::Parked { connection: 1 }),
         ]);
-        assert_eq!(timeline.length, ms(180));
-        let [Row::Attempt(first), Row::Rest(rest), Row::Attempt(second)] = &timeline.rows[..]
-        else {
-            panic!("{:?}", timeline.rows);
+        assert_eq!(call.length, ms(180));
+        assert_eq!((call.number, &*call.request), (1, "GET http://a.test/"));
+        assert_eq!(call.start, Instant::ORIGIN + ms(5000));
+        let [Row::Attempt(first), Row::Rest(rest), Row::Attempt(second)] = &call.rows[..] else {
+            panic!("{:?}", call.rows);
         };
         let spent = [Stage::Lookup, Stage::Connect, Stage::Send, Stage::FirstByte];
         assert_eq!(
@@ -322,7 +375,7 @@ mod tests {
     #[test]
     fn an_idle_connection_that_was_closed_is_told_with_the_attempt_that_found_it() {
         let why = "closed by the peer while idle";
-        let timeline = Timeline::of(&[
+        let call = Call::of(&[
             record(0, 1, started()),
             record(0, 1, Event::AttemptStarted { attempt: 1 }),
             record(0, 0, Event::Closed { connection: 4, why }),
@@ -330,8 +383,8 @@ mod tests {
             record(1, 1, leased(5, None)),
             record(2, 0, Event::Closed { connection: 5, why }),
         ]);
-        let [Row::Attempt(attempt)] = &timeline.rows[..] else {
-            panic!("{:?}", timeline.rows);
+        let [Row::Attempt(attempt)] = &call.rows[..] else {
+            panic!("{:?}", call.rows);
         };
         assert_eq!(attempt.found_closed, [4]);
     }
