@@ -15,13 +15,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use std::io;
 use std::time::SystemTime;
 
 pub use fulmar::*;
 
 use async_std::task;
-use fulmar::net::{Answer, BoxFuture, Endpoint, Family, Fault, Net, Sleep, SocketOptions, Stream};
+use fulmar::net::{
+    Answer, BoxFuture, Connecting, Endpoint, Family, Fault, Net, Sleep, SocketOptions,
+};
 use fulmar_socket::{AsyncSocket, Clock, Timer};
 
 /// Async-std as a [`Net`].
@@ -32,10 +33,7 @@ pub struct AsyncStd {
 
 impl AsyncStd {
     /// Async-std's tasks, and the sockets and timers of its reactor.
-    #[expect(
-        clippy::new_without_default,
-        reason = "a clock's origin is no default value"
-    )]
+    #[expect(clippy::new_without_default, reason = "it reads a clock")]
     pub fn new() -> Self {
         Self {
             clock: Clock::start(),
@@ -62,11 +60,7 @@ impl Net for AsyncStd {
         Box::pin(task::spawn_blocking(work))
     }
 
-    fn connect(
-        &self,
-        to: &Endpoint,
-        options: &SocketOptions,
-    ) -> BoxFuture<io::Result<Box<dyn Stream>>> {
+    fn connect(&self, to: &Endpoint, options: &SocketOptions) -> Connecting {
         let (to, options) = (to.clone(), options.clone());
         let register = AsyncSocket::new_nonblocking;
         Box::pin(async move { fulmar_socket::connect(&to, &options, register).await })

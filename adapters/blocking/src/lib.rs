@@ -13,7 +13,6 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use std::future::{Future, IntoFuture};
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
@@ -25,7 +24,8 @@ use std::time::SystemTime;
 pub use fulmar::*;
 
 use fulmar::net::{
-    Answer, BoxFuture, Endpoint, Family, Fault, FaultKind, Net, Sleep, SocketOptions, Stream,
+    Answer, BoxFuture, Connecting, Endpoint, Family, Fault, FaultKind, Net, Sleep, SocketOptions,
+    Stream,
 };
 use fulmar_socket::{Clock, Helper, Polled};
 
@@ -38,10 +38,7 @@ pub struct Blocking {
 
 impl Blocking {
     /// A poller and a helper thread, both made when first needed.
-    #[expect(
-        clippy::new_without_default,
-        reason = "a clock's origin is no default value"
-    )]
+    #[expect(clippy::new_without_default, reason = "it reads a clock")]
     pub fn new() -> Self {
         Self {
             clock: Clock::start(),
@@ -69,11 +66,7 @@ impl Net for Blocking {
         Box::pin(async move { found.await.unwrap_or_else(|error| Err(no_thread(&error))) })
     }
 
-    fn connect(
-        &self,
-        to: &Endpoint,
-        options: &SocketOptions,
-    ) -> BoxFuture<io::Result<Box<dyn Stream>>> {
+    fn connect(&self, to: &Endpoint, options: &SocketOptions) -> Connecting {
         let (to, options, reactor) = (to.clone(), options.clone(), self.helper.reactor());
         Box::pin(async move {
             let reactor = reactor?;

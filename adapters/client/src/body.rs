@@ -13,6 +13,7 @@ use futures_core::Stream;
 
 use crate::error::Error;
 use crate::incoming::Incoming;
+use crate::upgraded::Upgraded;
 
 /// What a user's own stream fails with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
@@ -35,6 +36,8 @@ enum Inner {
     Bytes(Bytes),
     Outgoing(Box<Outgoing>),
     Incoming(Box<Incoming>),
+    /// No body: the connection is no longer HTTP's.
+    Tunnel(Box<Upgraded>),
 }
 
 /// A user's stream. The mutex is never locked: it makes the body `Sync`, which a stream need not be.
@@ -93,10 +96,21 @@ impl Body {
         Self(Inner::Incoming(incoming))
     }
 
+    pub(crate) fn tunnel(upgraded: Upgraded) -> Self {
+        Self(Inner::Tunnel(Box::new(upgraded)))
+    }
+
+    pub(crate) fn into_tunnel(self) -> Option<Upgraded> {
+        match self.0 {
+            Inner::Tunnel(upgraded) => Some(*upgraded),
+            _ => None,
+        }
+    }
+
     /// The length in bytes, where it is known before the end.
     pub fn len(&self) -> Option<u64> {
         match &self.0 {
-            Inner::Empty => Some(0),
+            Inner::Empty | Inner::Tunnel(_) => Some(0),
             Inner::Bytes(bytes) => Some(bytes.len() as u64),
             Inner::Outgoing(outgoing) => outgoing.length,
             Inner::Incoming(incoming) => incoming.body_left(),
@@ -167,7 +181,7 @@ impl Body {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, BoxError>>> {
         match &mut self.0 {
-            Inner::Empty => Poll::Ready(None),
+            Inner::Empty | Inner::Tunnel(_) => Poll::Ready(None),
             Inner::Bytes(bytes) => {
                 let bytes = std::mem::take(bytes);
                 self.0 = Inner::Empty;
@@ -183,7 +197,7 @@ impl Body {
     /// What one attempt sends: bytes and factories are shared with later attempts, a stream moves.
     pub(crate) fn attempt(&mut self) -> Self {
         match &self.0 {
-            Inner::Empty => Self::empty(),
+            Inner::Empty | Inner::Tunnel(_) => Self::empty(),
             Inner::Bytes(bytes) => Self(Inner::Bytes(bytes.clone())),
             Inner::Outgoing(outgoing) if outgoing.make.is_some() => {
                 Self::outgoing(outgoing.make.clone(), None, outgoing.length)
@@ -200,7 +214,7 @@ impl Body {
 
     pub(crate) fn replay(&self) -> Replay {
         match &self.0 {
-            Inner::Empty => Replay::Empty,
+            Inner::Empty | Inner::Tunnel(_) => Replay::Empty,
             Inner::Bytes(_) => Replay::Bytes,
             Inner::Outgoing(outgoing) if outgoing.make.is_some() => Replay::Factory,
             Inner::Outgoing(_) | Inner::Incoming(_) => Replay::OneShot,
@@ -209,7 +223,7 @@ impl Body {
 
     pub(crate) fn framing(&self) -> BodyLength {
         match &self.0 {
-            Inner::Empty => BodyLength::Empty,
+            Inner::Empty | Inner::Tunnel(_) => BodyLength::Empty,
             _ => self.len().map_or(BodyLength::Unknown, BodyLength::Known),
         }
     }
@@ -271,6 +285,7 @@ impl fmt::Debug for Body {
             Inner::Bytes(_) => "Bytes",
             Inner::Outgoing(_) => "Outgoing",
             Inner::Incoming(_) => "Incoming",
+            Inner::Tunnel(_) => "Tunnel",
         };
         f.debug_struct("Body")
             .field("kind", &kind)

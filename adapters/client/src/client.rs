@@ -48,6 +48,9 @@ impl Client {
     methods!(get GET, head HEAD, post POST, put PUT, patch PATCH, delete DELETE, options OPTIONS);
 
     /// Begins a request with any method.
+    ///
+    /// `CONNECT` asks the server at `url`, a proxy, for a tunnel: to the `host:port` that the request's
+    /// `Host` header names, else to `url` itself. See [`Response::upgrade`](crate::Response::upgrade).
     pub fn request(&self, method: Method, url: impl IntoUrl) -> RequestBuilder {
         RequestBuilder::new(self.clone(), method, url)
     }

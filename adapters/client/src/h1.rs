@@ -13,6 +13,7 @@ use fulmar_core::retry::{Cause, Violation};
 use fulmar_core::time::Instant;
 
 use crate::body::{Body, BoxError};
+use crate::upgraded::Tunnel;
 use crate::wire::{Read, Wire};
 
 /// The first read's room, and what an idle buffer shrinks to.
@@ -177,6 +178,16 @@ impl H1 {
         let mut bufs = self.bufs.take()?;
         bufs.reset();
         Some(bufs)
+    }
+
+    /// Its parts, for who takes the connection over from HTTP.
+    pub(crate) fn tunnel(&mut self) -> Option<Tunnel<'_>> {
+        let bufs = self.bufs.as_mut()?;
+        Some(Tunnel {
+            wire: &mut self.wire,
+            rx: &mut bufs.rx,
+            tx: &mut bufs.tx,
+        })
     }
 
     /// Begins an exchange: the head goes into the outgoing buffer.

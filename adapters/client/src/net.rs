@@ -12,12 +12,16 @@ use bytes::BytesMut;
 use fulmar_core::fault::Phase;
 use fulmar_core::time::Instant;
 
-pub use crate::window::Window;
+pub use crate::transport::FromFuturesIo;
+pub use crate::window::{Window, gather};
 pub use fulmar_core::buf::WriteBuf;
 pub use fulmar_core::fault::{Fault, FaultKind};
 
 /// A boxed future. One is made per connection made, never per request.
 pub type BoxFuture<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// A stream on its way.
+pub type Connecting = BoxFuture<io::Result<Box<dyn Stream>>>;
 
 /// A runtime and its network: sockets, timers, tasks, clocks, entropy.
 ///
@@ -48,11 +52,7 @@ pub trait Net: Send + Sync + 'static {
     /// # Errors
     ///
     /// What the system said.
-    fn connect(
-        &self,
-        to: &Endpoint,
-        options: &SocketOptions,
-    ) -> BoxFuture<io::Result<Box<dyn Stream>>>;
+    fn connect(&self, to: &Endpoint, options: &SocketOptions) -> Connecting;
 
     /// A timer that is ready at `until` or later.
     fn sleep(&self, until: Instant) -> Box<dyn Sleep>;
@@ -171,6 +171,14 @@ pub enum Endpoint {
     Tcp(SocketAddr),
     /// A unix socket.
     Unix(PathBuf),
+}
+
+impl Endpoint {
+    /// What a runtime answers that has no such transport.
+    pub fn unsupported(&self) -> io::Error {
+        let text = format!("this runtime has no transport for {self:?}");
+        io::Error::new(io::ErrorKind::Unsupported, text)
+    }
 }
 
 /// How to set up a socket.

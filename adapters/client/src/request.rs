@@ -9,7 +9,7 @@ use fulmar_core::deadline::{PhaseLimits, Timeouts};
 use fulmar_core::retry::{MethodClass, Retry};
 use fulmar_core::time::Instant;
 use http::Method;
-use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 
 use crate::body::Body;
 use crate::client::Client;
@@ -154,6 +154,18 @@ impl RequestBuilder {
             parts.headers_mut().insert(AUTHORIZATION, value);
             Ok(())
         })
+    }
+
+    /// Offers to switch to `protocol` (`Connection: upgrade`, `Upgrade: <protocol>`). Where the peer
+    /// does (101), [`Response::upgrade`] has the connection; where not, the response is one like any
+    /// other. A switch to anything that was not offered fails the call.
+    pub fn upgrade<V>(self, protocol: V) -> Self
+    where
+        HeaderValue: TryFrom<V>,
+        <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
+    {
+        // The machine adds the connection option.
+        self.header(UPGRADE, protocol)
     }
 
     /// Sets the body.

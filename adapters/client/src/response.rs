@@ -11,6 +11,7 @@ use http::{HeaderMap, StatusCode, Version};
 
 use crate::body::Body;
 use crate::error::{Error, Kind};
+use crate::upgraded::Upgraded;
 use crate::url::Url;
 
 /// A response: its head, and its body where it has not been read yet.
@@ -186,6 +187,30 @@ impl Response {
                 .at(fulmar_core::fault::Phase::Body)
                 .with_fate(fulmar_core::fault::Fate::Processed)
                 .caused_by(error)
+                .with_url(url.as_str())
+        })
+    }
+
+    /// The connection itself, where the protocol changed: after 101 to what
+    /// [`RequestBuilder::upgrade`](crate::RequestBuilder::upgrade) offered, or a 2xx to `CONNECT`.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::Status` where the peer did neither: the response was one like any other.
+    ///
+    /// # Cancel safety
+    ///
+    /// The response is consumed: dropping the future closes the connection.
+    #[expect(
+        clippy::unused_async,
+        reason = "HTTP/2's extended CONNECT has something to wait for"
+    )]
+    pub async fn upgrade(self) -> Result<Upgraded, Error> {
+        let (status, url) = (self.status(), self.url);
+        self.body.into_tunnel().ok_or_else(|| {
+            Error::new(Kind::Status)
+                .because(format!("{status} does not switch protocols"))
+                .with_fate(fulmar_core::fault::Fate::Processed)
                 .with_url(url.as_str())
         })
     }

@@ -25,6 +25,7 @@ use fulmar_core::pool::{Ask, Discard, Lease, Refusal, Slot, Ticket};
 use fulmar_core::retry::{AttemptFacts, Cause, HeadFacts, StopReason, parse_retry_after};
 use fulmar_core::time::Instant;
 use fulmar_core::trace::{Event, Outcome};
+use http::Method;
 
 use crate::body::Body;
 use crate::error::{Error, Kind};
@@ -34,6 +35,7 @@ use crate::incoming::Incoming;
 use crate::request::Parts;
 use crate::response::{Response, Summary};
 use crate::shared::{Registration, Shared, State};
+use crate::upgraded::Upgraded;
 
 /// The future of one call. It does nothing until it is polled.
 ///
@@ -429,9 +431,17 @@ impl Live {
             }
             Reply::Head(head) => self.handle_head(shared, parts, now, head),
             Reply::Tunnel(head) => {
+                shared.emit(self.id, || Event::HeadReceived {
+                    status: head.status().as_u16(),
+                });
                 let response = self.response(parts, now, head, None);
-                self.give_up_exchange(shared, "no longer HTTP");
-                Poll::Ready(Ok(Some(response)))
+                let body = match std::mem::replace(&mut self.step, Step::Over) {
+                    Step::Exchanging(Exchange::H1(h1)) => {
+                        Body::tunnel(Upgraded::new(h1, shared.clone()))
+                    }
+                    _ => Body::empty(),
+                };
+                Poll::Ready(Ok(Some(response.with_body(body))))
             }
         }
     }
@@ -797,10 +807,11 @@ impl Parts {
         if without_expect && let Some(headers) = &mut self.headers {
             headers.remove(http::header::EXPECT);
         }
+        let tunnel_to = (self.method == Method::CONNECT).then(|| self.tunnel_target());
         let head = RequestHead {
             method: &self.method,
-            target: self.url.target(),
-            host: self.url.authority(),
+            target: tunnel_to.as_deref().unwrap_or(self.url.target()),
+            host: tunnel_to.as_deref().unwrap_or(self.url.authority()),
             defaults: &shared.settings.defaults,
             headers: self
                 .headers
@@ -809,6 +820,14 @@ impl Parts {
             close: false,
         };
         h1.send(now, &head, upload, bufs)
+    }
+
+    /// RFC 9110 section 9.3.6: the target of CONNECT is a host and a port, and `Host` says the same.
+    fn tunnel_target(&self) -> String {
+        let headers = self.headers.as_ref();
+        let host = headers.and_then(|headers| headers.get(http::header::HOST)?.to_str().ok());
+        let own = || format!("{}:{}", self.url.host(), self.url.port());
+        host.map_or_else(own, str::to_owned)
     }
 
     fn body_is_one_shot(&self) -> bool {

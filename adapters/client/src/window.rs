@@ -1,9 +1,14 @@
-//! Reading into a buffer's room by interfaces that want initialised memory.
+//! Between buffers and the safe interfaces of sockets: a window of a buffer's room to read into, and
+//! what waits to be written as slices.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::task::Poll;
 
-use bytes::BytesMut;
+use bytes::{Buf, BytesMut};
+use fulmar_core::buf::WriteBuf;
+
+/// Chunks that one vectored write takes.
+const CHUNKS: usize = 16;
 
 /// How much of a buffer's room is zeroed for the next read.
 ///
@@ -71,6 +76,38 @@ impl Window {
     }
 }
 
+/// Offers to `write` what waits in `buf`, one slice or several for a vectored write, and advances by
+/// what it took.
+///
+/// # Errors
+///
+/// Those of `write`; `WriteZero` where it takes nothing, `InvalidData` where it claims more than was
+/// offered.
+pub fn gather(
+    buf: &mut WriteBuf,
+    write: impl FnOnce(&[IoSlice<'_>]) -> Poll<io::Result<usize>>,
+) -> Poll<io::Result<usize>> {
+    let written = if buf.chunks() == 1 {
+        write(&[IoSlice::new(buf.chunk())])
+    } else {
+        let mut slices = [IoSlice::new(&[]); CHUNKS];
+        let n = buf.chunks_vectored(&mut slices);
+        write(&slices[..n])
+    };
+    written.map(|written| {
+        let n = written?;
+        if n == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        if n > buf.len() {
+            let text = "the transport claims to have written more than it was given";
+            return Err(io::Error::new(io::ErrorKind::InvalidData, text));
+        }
+        buf.advance(n);
+        Ok(n)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,5 +161,27 @@ mod tests {
         let claimed = Window::default().read(&mut buf, |slice| Poll::Ready(Ok(slice.len() + 1)));
         assert!(matches!(claimed, Poll::Ready(Err(e)) if e.kind() == io::ErrorKind::InvalidData));
         assert!(buf.is_empty());
+    }
+
+    #[test]
+    fn what_is_taken_is_gone_and_claims_are_checked() {
+        let mut buf = WriteBuf::default();
+        buf.put_slice(b"abc");
+        let taken = gather(&mut buf, |slices| Poll::Ready(Ok(slices[0].len() - 1)));
+        assert!(matches!(taken, Poll::Ready(Ok(2))));
+        assert_eq!(buf.chunk(), b"c");
+        buf.put_bytes(vec![b'x'; 100_000].into());
+        let taken = gather(&mut buf, |slices| Poll::Ready(Ok(slices.len())));
+        assert!(matches!(taken, Poll::Ready(Ok(2))));
+        let left = buf.len();
+        for (claim, kind) in [
+            (0, io::ErrorKind::WriteZero),
+            (left + 1, io::ErrorKind::InvalidData),
+        ] {
+            let taken = gather(&mut buf, |_| Poll::Ready(Ok(claim)));
+            assert!(matches!(taken, Poll::Ready(Err(e)) if e.kind() == kind));
+        }
+        assert!(gather(&mut buf, |_| Poll::Pending).is_pending());
+        assert_eq!(buf.len(), left);
     }
 }

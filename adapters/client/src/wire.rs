@@ -165,6 +165,16 @@ impl Wire {
         self.stream.park();
     }
 
+    /// Says that nothing more will be written, and waits until that has gone out.
+    pub(crate) fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Fault>> {
+        if let Some(layer) = &mut self.tls {
+            layer.tls.close(&mut layer.tx);
+            ready!(layer.poll_flush(&mut *self.stream, cx, Phase::Write))?;
+        }
+        let polled = self.stream.poll_shutdown(cx);
+        polled.map_err(|e| fault_of(&e, Phase::Write))
+    }
+
     /// Says goodbye as far as it goes without waiting: a `close_notify`, then nothing.
     pub(crate) fn close(&mut self) {
         let Some(layer) = &mut self.tls else { return };

@@ -9,13 +9,14 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use std::io;
 use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 pub use fulmar::*;
 
-use fulmar::net::{Answer, BoxFuture, Endpoint, Family, Fault, Net, Sleep, SocketOptions, Stream};
+use fulmar::net::{
+    Answer, BoxFuture, Connecting, Endpoint, Family, Fault, Net, Sleep, SocketOptions,
+};
 use fulmar_socket::{AsyncSocket, Clock, Timer};
 use smol::Executor;
 
@@ -29,10 +30,7 @@ pub struct Smol {
 
 impl Smol {
     /// Smol's sockets and timers. The client's own tasks run on smol's global executor.
-    #[expect(
-        clippy::new_without_default,
-        reason = "a clock's origin is no default value"
-    )]
+    #[expect(clippy::new_without_default, reason = "it reads a clock")]
     pub fn new() -> Self {
         Self {
             clock: Clock::start(),
@@ -67,11 +65,7 @@ impl Net for Smol {
         Box::pin(smol::unblock(move || fulmar_socket::resolve(&name, family)))
     }
 
-    fn connect(
-        &self,
-        to: &Endpoint,
-        options: &SocketOptions,
-    ) -> BoxFuture<io::Result<Box<dyn Stream>>> {
+    fn connect(&self, to: &Endpoint, options: &SocketOptions) -> Connecting {
         let (to, options) = (to.clone(), options.clone());
         let register = AsyncSocket::new_nonblocking;
         Box::pin(async move { fulmar_socket::connect(&to, &options, register).await })

@@ -35,10 +35,7 @@ fn begin(to: &Endpoint, options: &SocketOptions) -> io::Result<socket2::Socket> 
     let (addr, domain) = match to {
         Endpoint::Tcp(addr) => (SockAddr::from(*addr), Domain::for_address(*addr)),
         Endpoint::Unix(path) => (SockAddr::unix(path)?, Domain::UNIX),
-        other => {
-            let text = format!("no such transport: {other:?}");
-            return Err(io::Error::new(io::ErrorKind::Unsupported, text));
-        }
+        other => return Err(other.unsupported()),
     };
     let socket = socket2::Socket::new(domain, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;

@@ -6,15 +6,15 @@
 //!   so that asking whether it is quiet is one load;
 //! * the next request only swaps that waker for its own.
 
-use std::io::{self, IoSlice, Read};
+use std::io::{self, Read};
 use std::mem::MaybeUninit;
 use std::net::{Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker, ready};
 
-use bytes::{Buf, BytesMut};
-use fulmar::net::{Stream, Window, WriteBuf};
+use bytes::BytesMut;
+use fulmar::net::{Stream, Window, WriteBuf, gather};
 
 /// A socket that a reactor knows.
 ///
@@ -30,9 +30,6 @@ pub trait Source: Send + Sync + Unpin + 'static {
     /// Waits until there is room to write, or the connection has failed.
     fn poll_writable(&self, cx: &mut Context<'_>) -> Poll<io::Result<()>>;
 }
-
-/// Chunks that one vectored write takes.
-const CHUNKS: usize = 16;
 
 /// A socket as a [`Stream`].
 #[derive(Debug)]
@@ -71,16 +68,6 @@ impl<S: Source> Socket<S> {
             noted: Arc::default(),
         }
     }
-
-    fn write(&self, buf: &WriteBuf) -> io::Result<usize> {
-        let socket = self.source.socket();
-        if buf.chunks() == 1 {
-            return socket.send(buf.chunk());
-        }
-        let mut slices = [IoSlice::new(&[]); CHUNKS];
-        let n = buf.chunks_vectored(&mut slices);
-        socket.send_vectored(&slices[..n])
-    }
 }
 
 impl<S: Source> Stream for Socket<S> {
@@ -109,17 +96,20 @@ impl<S: Source> Stream for Socket<S> {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &mut WriteBuf) -> Poll<io::Result<usize>> {
+        let socket = self.source.socket();
         loop {
-            match self.write(buf) {
-                Ok(n) => {
-                    buf.advance(n);
-                    return Poll::Ready(Ok(n));
-                }
+            let written = gather(buf, |slices| {
+                Poll::Ready(match slices {
+                    [one] => socket.send(one),
+                    many => socket.send_vectored(many),
+                })
+            });
+            match ready!(written) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     ready!(self.source.poll_writable(cx))?;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Poll::Ready(Err(error)),
+                written => return Poll::Ready(written),
             }
         }
     }

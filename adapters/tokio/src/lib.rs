@@ -10,8 +10,8 @@
 //! ```
 #![forbid(unsafe_code)]
 
-use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -19,8 +19,11 @@ use std::time::{Duration, SystemTime};
 
 pub use fulmar::*;
 
-use fulmar::net::{Answer, BoxFuture, Endpoint, Family, Fault, Net, Sleep, SocketOptions, Stream};
-use tokio::net::TcpSocket;
+use fulmar::net::{
+    Answer, BoxFuture, Connecting, Endpoint, Family, Fault, Net, Sleep, SocketOptions, Stream,
+};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::Handle;
 
 mod socket;
@@ -37,18 +40,13 @@ pub struct Tokio {
 
 impl Tokio {
     /// Tokio's sockets, timers and tasks.
-    #[expect(
-        clippy::new_without_default,
-        reason = "a clock's origin is no default value"
-    )]
+    #[expect(clippy::new_without_default, reason = "it reads a clock")]
     pub fn new() -> Self {
         let now = tokio::time::Instant::now();
         // A paused clock may lag behind the real one that is read here.
         let origin = now.checked_sub(Duration::from_secs(3600)).unwrap_or(now);
-        Self {
-            origin,
-            last: Mutex::new(None),
-        }
+        let last = Mutex::new(None);
+        Self { origin, last }
     }
 
     fn handle(&self) -> Option<Handle> {
@@ -79,23 +77,16 @@ impl Net for Tokio {
         Box::pin(async move { Answer::of_system(tokio::net::lookup_host((name, 0)).await, family) })
     }
 
-    fn connect(
-        &self,
-        to: &Endpoint,
-        options: &SocketOptions,
-    ) -> BoxFuture<io::Result<Box<dyn Stream>>> {
-        let (to, options) = (to.clone(), options.clone());
-        Box::pin(async move { connect(to, options).await })
+    fn connect(&self, to: &Endpoint, options: &SocketOptions) -> Connecting {
+        Box::pin(connect(to.clone(), options.clone()))
     }
 
     fn sleep(&self, until: Instant) -> Box<dyn Sleep> {
         let handle = self.handle();
         let _context = handle.as_ref().map(Handle::enter);
-        let timer = tokio::time::sleep_until(self.origin + until.since_origin());
-        Box::new(Timer {
-            origin: self.origin,
-            timer: Box::pin(timer),
-        })
+        let origin = self.origin;
+        let timer = Box::pin(tokio::time::sleep_until(origin + until.since_origin()));
+        Box::new(Timer { origin, timer })
     }
 
     fn spawn(&self, task: BoxFuture<()>) {
@@ -105,11 +96,11 @@ impl Net for Tokio {
     }
 
     fn block(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<()> {
-        let handle = self.handle();
+        let running = self.handle().map(|handle| handle.spawn_blocking(work));
         Box::pin(async move {
-            if let Some(handle) = handle {
+            if let Some(running) = running {
                 // A panic inside has been reported by its thread.
-                let _ = handle.spawn_blocking(work).await;
+                let _ = running.await;
             }
         })
     }
@@ -136,26 +127,28 @@ impl Sleep for Timer {
 }
 
 async fn connect(to: Endpoint, options: SocketOptions) -> io::Result<Box<dyn Stream>> {
-    match to {
+    let stream = match to {
         Endpoint::Tcp(to) => {
-            let socket = if to.is_ipv4() {
-                TcpSocket::new_v4()?
-            } else {
-                TcpSocket::new_v6()?
+            let socket = match to {
+                SocketAddr::V4(_) => TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => TcpSocket::new_v6()?,
             };
             if let Some(local) = options.bind {
                 socket.bind((local, 0).into())?;
             }
-            socket::set_up(&socket, &options)?;
-            Ok(Box::new(socket::Tcp(socket.connect(to).await?)))
+            socket.set_nodelay(options.nodelay)?;
+            if let Some(idle) = options.keepalive {
+                SockRef::from(&socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
+            }
+            socket.connect(to).await?
         }
+        // Once connected, a stream is a stream: what is asked of one type works for the other.
         #[cfg(unix)]
-        Endpoint::Unix(path) => Ok(Box::new(socket::Unix(
-            tokio::net::UnixStream::connect(path).await?,
-        ))),
-        other => Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            format!("{other:?}"),
-        )),
-    }
+        Endpoint::Unix(path) => {
+            let stream = tokio::net::UnixStream::connect(path).await?.into_std()?;
+            TcpStream::from_std(std::os::fd::OwnedFd::from(stream).into())?
+        }
+        other => return Err(other.unsupported()),
+    };
+    Ok(Box::new(socket::Socket(stream)))
 }

@@ -1,91 +1,47 @@
 //! Tokio's sockets as streams.
 
-use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use bytes::{Buf, BytesMut};
-use fulmar::net::{SocketOptions, Stream, WriteBuf};
-use socket2::{SockRef, TcpKeepalive};
+use bytes::BytesMut;
+use fulmar::net::{Stream, WriteBuf, gather};
+use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWrite, Interest};
 
-pub(crate) struct Tcp(pub(crate) tokio::net::TcpStream);
-#[cfg(unix)]
-pub(crate) struct Unix(pub(crate) tokio::net::UnixStream);
+pub(crate) struct Socket(pub(crate) tokio::net::TcpStream);
 
-/// Chunks that one vectored write takes.
-const CHUNKS: usize = 16;
-
-pub(crate) fn set_up(socket: &tokio::net::TcpSocket, options: &SocketOptions) -> io::Result<()> {
-    socket.set_nodelay(options.nodelay)?;
-    if let Some(idle) = options.keepalive {
-        SockRef::from(socket).set_tcp_keepalive(&TcpKeepalive::new().with_time(idle))?;
+impl Stream for Socket {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+        // The future holds nothing between polls. Unlike `try_read_buf` it knows that a short read
+        // has emptied the socket, which saves the read that would find it so.
+        pin!(self.0.read_buf(buf)).poll(cx)
     }
-    Ok(())
+
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &mut WriteBuf) -> Poll<io::Result<usize>> {
+        let socket = Pin::new(&mut self.0);
+        gather(buf, |slices| match slices {
+            [one] => socket.poll_write(cx, one),
+            many => socket.poll_write_vectored(cx, many),
+        })
+    }
+
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+
+    fn is_quiet(&mut self) -> bool {
+        // Where readiness is not remembered nothing is asked of the system. A stream whose runtime is
+        // gone looks quiet: its first write fails before it takes a byte.
+        let mut byte = [MaybeUninit::uninit()];
+        let peek = || SockRef::from(&self.0).peek(&mut byte);
+        let peeked = self.0.try_io(Interest::READABLE, peek);
+        peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+    }
+
+    fn peer(&self) -> Option<SocketAddr> {
+        self.0.peer_addr().ok()
+    }
 }
-
-fn poll_write<S: AsyncWrite + Unpin>(
-    stream: &mut S,
-    cx: &mut Context<'_>,
-    buf: &mut WriteBuf,
-) -> Poll<io::Result<usize>> {
-    let written = if buf.chunks() == 1 {
-        Pin::new(stream).poll_write(cx, buf.chunk())
-    } else {
-        let mut slices = [io::IoSlice::new(&[]); CHUNKS];
-        let n = buf.chunks_vectored(&mut slices);
-        Pin::new(stream).poll_write_vectored(cx, &slices[..n])
-    };
-    written.map_ok(|n| {
-        buf.advance(n);
-        n
-    })
-}
-
-macro_rules! stream {
-    ($socket:ty, $peer:expr) => {
-        impl Stream for $socket {
-            fn poll_read(
-                &mut self,
-                cx: &mut Context<'_>,
-                buf: &mut BytesMut,
-            ) -> Poll<io::Result<usize>> {
-                // The future holds nothing between polls. Unlike `try_read_buf` it knows that a
-                // short read has emptied the socket, which saves the read that would find it so.
-                pin!(self.0.read_buf(buf)).poll(cx)
-            }
-
-            fn poll_write(
-                &mut self,
-                cx: &mut Context<'_>,
-                buf: &mut WriteBuf,
-            ) -> Poll<io::Result<usize>> {
-                poll_write(&mut self.0, cx, buf)
-            }
-
-            fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-                Pin::new(&mut self.0).poll_shutdown(cx)
-            }
-
-            fn is_quiet(&mut self) -> bool {
-                // Where readiness is not remembered nothing is asked of the system. A stream whose
-                // runtime is gone looks quiet: its first write fails before it takes a byte.
-                let mut byte = [MaybeUninit::uninit()];
-                let peek = || SockRef::from(&self.0).peek(&mut byte);
-                let peeked = self.0.try_io(Interest::READABLE, peek);
-                peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
-            }
-
-            fn peer(&self) -> Option<SocketAddr> {
-                $peer(self)
-            }
-        }
-    };
-}
-
-stream!(Tcp, |tcp: &Tcp| tcp.0.peer_addr().ok());
-#[cfg(unix)]
-stream!(Unix, |_: &Unix| None);
