@@ -38,7 +38,7 @@ fn whatever_happens_calls_end_in_time_nothing_leaks_and_nothing_is_replayed() {
     let threads = thread::available_parallelism().map_or(1, usize::from);
     let ends = thread::scope(|scope| {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
-        let joined = workers.into_iter().map(|worker| worker.join());
+        let joined = workers.into_iter().map(thread::ScopedJoinHandle::join);
         joined.fold([0; 3], |sum, ends| {
             let ends = ends.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             [0, 1, 2].map(|n| sum[n] + ends[n])

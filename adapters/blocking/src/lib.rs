@@ -25,7 +25,6 @@ pub use fulmar::*;
 
 use fulmar::net::{
     Answer, BoxFuture, Connecting, Endpoint, Family, Fault, FaultKind, Net, Sleep, SocketOptions,
-    Stream,
 };
 use fulmar_socket::{Clock, Helper, Polled};
 

@@ -70,10 +70,10 @@ pub(crate) async fn header_fields_pass_both_ways_unchanged(env: Env) {
                 .headers
                 .iter()
                 .filter(|(name, _)| name.starts_with("x-"));
-            let lines: String = fields
+            let lines: Vec<_> = fields
                 .map(|(name, value)| format!("{name}: {value}\r\n"))
                 .collect();
-            peer.respond_with(200, &lines, "").await?;
+            peer.respond_with(200, &lines.concat(), "").await?;
         }
         Ok(())
     });
