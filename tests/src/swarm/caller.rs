@@ -1,19 +1,16 @@
-//! Random work: callers that ask, read, lose interest, and check what they are told.
+//! Callers that ask, read, lose interest, and check what they are told.
 
 use std::future::{Future, poll_fn};
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Bytes;
-use fulmar_sim::{Body, Client, Error, Handle, Instant, Kind, Method, RequestBuilder, Response};
-use futures_core::Stream;
+use fulmar_sim::{Client, Error, Handle, Instant, Kind, Response};
 
 use super::draws::Draws;
 use super::ledger::{Ledger, pattern};
-use super::{HOSTS, ms};
+use super::work::{Patience, Work};
 
 /// How calls ended.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -39,41 +36,7 @@ pub(super) struct Caller {
     client: Client,
     handle: Handle,
     ledger: Arc<Ledger>,
-    calls: Vec<Plan>,
-}
-
-/// What is to be done with one call.
-struct Plan {
-    id: u64,
-    host: &'static str,
-    method: Method,
-    is_keyed: bool,
-    is_expecting: bool,
-    total: Option<Duration>,
-    shape: Shape,
-    len: usize,
-    patience: Patience,
-    /// How many chunks of the response are read; `None` is all.
-    wanted: Option<u64>,
-    /// Between chunks, and after the call.
-    pause: Duration,
-}
-
-/// How a body is given.
-#[derive(Clone, Copy)]
-enum Shape {
-    Bytes,
-    Sized,
-    Unsized,
-    Factory,
-}
-
-/// When a caller loses interest in the call.
-#[derive(Clone, Copy)]
-enum Patience {
-    Endless,
-    Polls(u64),
-    Time(Duration),
+    calls: Vec<Work>,
 }
 
 pub(super) fn draw(
@@ -92,109 +55,11 @@ pub(super) fn draw(
             calls: (0..=draws.below(4))
                 .map(|_| {
                     id += 1;
-                    Plan::draw(draws, id)
+                    Work::draw(draws, id)
                 })
                 .collect(),
         })
         .collect()
-}
-
-impl Plan {
-    fn draw(draws: &mut Draws, id: u64) -> Self {
-        let methods = [
-            Method::GET,
-            Method::GET,
-            Method::POST,
-            Method::PUT,
-            Method::DELETE,
-            Method::HEAD,
-        ];
-        let method = draws.pick(&methods);
-        let has_body = matches!(method, Method::POST | Method::PUT);
-        let longest = draws.pick(&[10, 10, 1_000, 100_000]);
-        Self {
-            id,
-            host: draws.pick(&HOSTS),
-            is_keyed: method == Method::POST && draws.chance(25),
-            is_expecting: has_body && draws.chance(15),
-            method,
-            total: draws.chance(30).then(|| ms(draws.below(4_000))),
-            shape: draws.pick(&[Shape::Bytes, Shape::Sized, Shape::Unsized, Shape::Factory]),
-            len: if has_body {
-                draws.below(longest) as usize
-            } else {
-                0
-            },
-            patience: match draws.below(10) {
-                0 => Patience::Polls(draws.below(12)),
-                1 => Patience::Time(ms(draws.below(500))),
-                _ => Patience::Endless,
-            },
-            wanted: draws.chance(25).then(|| draws.below(3)),
-            pause: ms(draws.pick(&[0, 0, 20, 400])),
-        }
-    }
-
-    fn request(&self, client: &Client, handle: &Handle) -> RequestBuilder {
-        let url = format!("http://{}/{}", self.host, self.id);
-        let mut request = client
-            .request(self.method.clone(), url)
-            .header("X-Id", self.id)
-            .header("X-Len", self.len);
-        if self.is_keyed {
-            request = request.header("Idempotency-Key", self.id);
-        }
-        if self.is_expecting {
-            request = request.header("Expect", "100-continue");
-        }
-        if let Some(total) = self.total {
-            request = request.timeout(total);
-        }
-        let bytes = Bytes::from(pattern(self.id, self.len));
-        let (handle, pause) = (handle.clone(), self.pause / 8);
-        let pieces = move || Pieces {
-            rest: bytes.clone(),
-            handle: handle.clone(),
-            pause,
-            sleep: None,
-        };
-        request.body(match self.shape {
-            Shape::Bytes => Body::from(pattern(self.id, self.len)),
-            Shape::Sized => Body::sized_stream(pieces(), self.len as u64),
-            Shape::Unsized => Body::stream(pieces()),
-            Shape::Factory => Body::factory(pieces, Some(self.len as u64)),
-        })
-    }
-}
-
-/// A body in pieces, with a rest before each.
-struct Pieces {
-    rest: Bytes,
-    handle: Handle,
-    pause: Duration,
-    sleep: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-}
-
-impl Stream for Pieces {
-    type Item = io::Result<Bytes>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        if self.rest.is_empty() {
-            return Poll::Ready(None);
-        }
-        if !self.pause.is_zero() {
-            let fresh = self.handle.sleep(self.pause);
-            ready!(
-                self.sleep
-                    .get_or_insert_with(|| Box::pin(fresh))
-                    .as_mut()
-                    .poll(cx)
-            );
-            self.sleep = None;
-        }
-        let len = self.rest.len().min(30_000);
-        Poll::Ready(Some(Ok(self.rest.split_to(len))))
-    }
 }
 
 /// Runs all callers at once.
@@ -226,8 +91,8 @@ pub(super) async fn run_all(callers: Vec<Caller>) -> Tally {
 impl Caller {
     async fn run(self) -> Tally {
         let mut tally = Tally::default();
-        for plan in &self.calls {
-            match self.call(plan).await {
+        for work in &self.calls {
+            match self.call(work).await {
                 Some(Ok(())) => tally.answered += 1,
                 Some(Err(error)) => {
                     self.check_error(&error);
@@ -235,24 +100,24 @@ impl Caller {
                 }
                 None => tally.cancelled += 1,
             }
-            self.handle.sleep(plan.pause).await;
+            self.handle.sleep(work.pause).await;
         }
         tally
     }
 
     /// One call to the end of its caller's interest; `None` if that was first.
-    async fn call(&self, plan: &Plan) -> Option<Result<(), Error>> {
-        let request = plan.request(&self.client, &self.handle);
+    async fn call(&self, work: &Work) -> Option<Result<(), Error>> {
+        let request = work.request(&self.client, &self.handle);
         // A request's own limit takes the place of the client's.
-        let limit = plan.total.unwrap_or(Duration::from_secs(3600));
+        let limit = work.total.unwrap_or(Duration::from_secs(3600));
         let deadline = self.handle.now() + limit;
         let call = async {
             match self.by(deadline, request.send()).await {
-                Ok(response) => self.read(plan, deadline, response).await,
+                Ok(response) => self.read(work, deadline, response).await,
                 Err(error) => Err(error),
             }
         };
-        self.patiently(plan.patience, call).await
+        self.patiently(work.patience, call).await
     }
 
     /// Waits for something, which must not take longer than that.
@@ -291,30 +156,30 @@ impl Caller {
 
     async fn read(
         &self,
-        plan: &Plan,
+        work: &Work,
         deadline: Instant,
         mut response: Response,
     ) -> Result<(), Error> {
         let id = response.header("x-id").map(<[u8]>::to_vec);
         // What was not asked for looks like any answer where it comes behind the next request.
-        let is_own = id == Some(plan.id.to_string().into())
+        let is_own = id == Some(work.id.to_string().into())
             || (self.ledger.is_rude() && id == Some(b"0".into()));
-        assert!(is_own, "request {} was answered by {response:?}", plan.id);
+        assert!(is_own, "request {} was answered by {response:?}", work.id);
         let mut body = Vec::new();
-        let mut left = plan.wanted;
+        let mut left = work.wanted;
         while left != Some(0) {
             let chunk = self.by(deadline, response.chunk()).await?;
             let Some(chunk) = chunk else { break };
             body.extend_from_slice(&chunk);
             left = left.map(|left| left - 1);
-            if !plan.pause.is_zero() {
-                self.handle.sleep(plan.pause / 4).await;
+            if !work.pause.is_zero() {
+                self.handle.sleep(work.pause / 4).await;
             }
         }
         assert!(
-            body == pattern(plan.id, body.len()),
+            body == pattern(work.id, body.len()),
             "request {} was answered with another's body",
-            plan.id
+            work.id
         );
         Ok(())
     }

@@ -18,6 +18,7 @@ mod ledger;
 mod origin;
 mod report;
 mod settings;
+mod work;
 
 use std::ops::Range;
 use std::sync::Arc;
