@@ -32,6 +32,14 @@ bench *args:
 counts *args:
     cargo run --release -p fulmar-benches --bin counts -- {{args}}
 
+# So many random pairs of client and plan, from a seed on; CI plays 5,000.
+swarm pairs='100000' from='0':
+    SWARM={{pairs}} SWARM_FROM={{from}} cargo test --release -p fulmar-tests --test swarm -- --nocapture
+
+# Each planted bug in a copy of the tree: the swarm or the suite must find it.
+planted *patches:
+    .ci/planted {{patches}}
+
 # Each fuzz target for 60 seconds, or those named. Nightly and cargo-fuzz.
 fuzz *targets:
     .ci/fuzz {{targets}}

@@ -3,4 +3,5 @@
 pub mod fleet;
 pub mod loopback;
 pub mod properties;
+pub mod swarm;
 pub mod toy_tls;

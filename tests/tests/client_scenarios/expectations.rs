@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use fulmar_sim::{Sim, Timeouts};
 
-use super::support::{client, ms};
+use super::support::ms;
 use super::uploads::never;
 
 #[test]
@@ -59,30 +59,4 @@ fn a_body_that_nobody_asks_for_is_sent_after_a_second() {
     });
     run.expect().as_deref().unwrap();
     assert_eq!(run.elapsed(), ms(3 + 1000 + 2));
-}
-
-#[test]
-fn a_refused_expectation_is_repeated_without_it() {
-    let mut sim = Sim::seeded(1);
-    sim.serve("api.test:80", |mut conn| async move {
-        let Some(head) = conn.request_head().await? else {
-            return Ok(());
-        };
-        if head.header("expect").is_some() {
-            return conn
-                .write_all("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 0\r\n\r\n")
-                .await;
-        }
-        assert_eq!(conn.read(10).await?, "body");
-        conn.respond(200, "fine").await
-    });
-    let client = client(&sim);
-    let run = sim.run(async move {
-        let post = client
-            .post("http://api.test/")
-            .header("Expect", "100-continue")
-            .body("body");
-        post.send().await?.text().await
-    });
-    assert_eq!(run.expect().as_deref().unwrap(), "fine");
 }

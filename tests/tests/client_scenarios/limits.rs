@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex};
 
-use fulmar_sim::{Client, Kind, Limits, Phase, Sim};
+use fulmar_sim::{Client, Limits, Sim};
 
-use super::support::{assert_quiet, builder, client, echo, join_all, ms, secs, text};
+use super::support::{assert_quiet, builder, client, join_all, ms, secs, text};
 
 fn limited(sim: &Sim, limits: Limits) -> Client {
     builder(sim).limits(limits).build().unwrap()
@@ -46,49 +46,6 @@ fn three_callers_of_one_connection_are_served_in_their_order() {
     assert_eq!(run.stats().connections, 1);
     // A dial, and three exchanges one after the other.
     assert_eq!(run.elapsed(), ms(3 + 3 * 12));
-}
-
-#[test]
-fn a_full_queue_refuses_at_once() {
-    let mut sim = Sim::seeded(1);
-    steady(&sim, "api.test:80");
-    let client = limited(&sim, Limits::new().per_origin(1).waiters(2));
-    let run = sim.run(async move {
-        let calls = (0..5).map(|_| text(&client, "http://api.test/"));
-        let outcomes = join_all(calls).await;
-        assert_quiet(client.gauges());
-        outcomes
-    });
-    let refused: Vec<_> = run
-        .expect()
-        .iter()
-        .filter_map(|outcome| outcome.as_ref().err())
-        .collect();
-    assert_eq!(refused.len(), 3, "{refused:?}");
-    for error in refused {
-        assert_eq!(
-            (error.kind(), error.phase()),
-            (Kind::PoolFull, Some(Phase::Pool))
-        );
-        assert!(error.to_string().contains("pool"), "{error}");
-    }
-}
-
-#[test]
-fn the_total_makes_room_for_another_origin_by_closing_an_idle_connection() {
-    let mut sim = Sim::seeded(1);
-    echo(&sim, "x.test:80");
-    echo(&sim, "y.test:80");
-    let client = limited(&sim, Limits::new().total(2));
-    let run = sim.run(async move {
-        let both = ["http://x.test/1", "http://x.test/2"].map(|url| text(&client, url));
-        join_all(both).await;
-        assert_eq!(client.gauges().idle, 2);
-        assert_eq!(text(&client, "http://y.test/3").await.unwrap(), "/3");
-        assert_eq!((client.gauges().idle, client.gauges().total), (2, 2));
-    });
-    run.expect();
-    assert_eq!(run.stats().connections, 3);
 }
 
 #[test]

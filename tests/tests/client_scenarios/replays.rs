@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::Poll;
 
 use bytes::Bytes;
-use fulmar_sim::{Body, Fault, Sim, StopReason};
+use fulmar_sim::{Body, Fault, Sim};
 
 use super::retries::{Log, scripted, status, steady, with};
 use super::support::ms;
@@ -43,28 +43,6 @@ fn a_stream_that_nobody_pulled_from_is_still_whole_after_a_failed_dial() {
     assert!(*run.expect() > 1);
     assert_eq!(*log.lock().unwrap(), ["PUT /x payload"]);
     assert_eq!(pulls.load(Ordering::Relaxed), 1);
-}
-
-#[test]
-fn a_stream_that_was_pulled_from_is_never_sent_again() {
-    let mut sim = Sim::seeded(1);
-    let log = scripted(&sim, |_| Some(status(502)));
-    let client = with(&sim, steady(3));
-    let pulls = Arc::new(AtomicUsize::new(0));
-    let body = Body::stream(counted_stream("payload", &pulls));
-    let run = sim.run(async move {
-        client
-            .put("http://api.test/x")
-            .body(body)
-            .send()
-            .await
-            .unwrap()
-    });
-    assert_eq!(
-        run.expect().retry_stop_reason(),
-        Some(StopReason::BodyNotReplayable)
-    );
-    assert_eq!(*log.lock().unwrap(), ["PUT /x payload"]);
 }
 
 #[test]
@@ -109,27 +87,4 @@ fn a_stream_refused_before_it_was_pulled_from_is_whole_in_the_next_attempt() {
         *log.lock().unwrap(),
         ["expects", "7\r\npayload\r\n0\r\n\r\n"]
     );
-}
-
-#[test]
-fn a_factory_makes_the_body_anew_for_each_attempt() {
-    let mut sim = Sim::seeded(1);
-    let log = scripted(&sim, |n| Some(status(if n < 2 { 502 } else { 200 })));
-    let client = with(&sim, steady(3));
-    let pulls = Arc::new(AtomicUsize::new(0));
-    let counter = pulls.clone();
-    let body = Body::factory(move || counted_stream("payload", &counter), Some(7));
-    let run = sim.run(async move {
-        client
-            .put("http://api.test/x")
-            .body(body)
-            .send()
-            .await
-            .unwrap()
-            .status()
-            .as_u16()
-    });
-    assert_eq!(*run.expect(), 200);
-    assert_eq!(*log.lock().unwrap(), ["PUT /x payload"; 3]);
-    assert_eq!(pulls.load(Ordering::Relaxed), 3);
 }

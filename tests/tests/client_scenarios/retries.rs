@@ -4,9 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use fulmar_sim::{
-    Backoff, Client, Fate, Fault, Jitter, Kind, Phase, Retry, Sim, StopReason, header,
-};
+use fulmar_sim::{Backoff, Client, Fault, Jitter, Kind, Phase, Retry, Sim, StopReason, header};
 
 use super::support::{assert_quiet, builder, ms, raw_then_close, secs, text};
 
@@ -157,74 +155,6 @@ fn a_refused_port_that_opens_later_is_reached() {
 }
 
 #[test]
-fn a_refused_port_stays_an_error_with_its_history() {
-    let mut sim = Sim::seeded(1);
-    sim.host("api.test");
-    let client = with(&sim, steady(3));
-    let run = sim.run(async move { text(&client, "http://api.test/").await.unwrap_err() });
-    let error = run.expect();
-    assert_eq!(
-        (error.kind(), error.phase()),
-        (Kind::Connect, Some(Phase::Connect))
-    );
-    assert_eq!((error.tries(), error.attempts().len()), (3, 3));
-    assert_eq!(error.fate(), Fate::NotProcessed);
-    assert!(error.retry_exhausted());
-    assert_eq!(error.retry_stop_reason(), Some(StopReason::MaxAttempts));
-    let starts: Vec<_> = error
-        .attempts()
-        .iter()
-        .map(|attempt| attempt.number)
-        .collect();
-    assert_eq!(starts, [1, 2, 3]);
-}
-
-#[test]
-fn a_post_is_not_repeated_once_a_byte_of_it_went_out() {
-    let mut sim = Sim::seeded(1);
-    let log = scripted(&sim, |_| None);
-    let client = with(&sim, steady(3));
-    let run = sim.run(async move {
-        client
-            .post("http://api.test/pay")
-            .body("money")
-            .send()
-            .await
-            .unwrap_err()
-    });
-    let error = run.expect();
-    assert_eq!(
-        (error.kind(), error.fate(), error.tries()),
-        (Kind::Io, Fate::MaybeProcessed, 1)
-    );
-    assert_eq!(error.retry_stop_reason(), Some(StopReason::MaybeProcessed));
-    assert!(!error.retry_exhausted());
-    assert_eq!(*log.lock().unwrap(), ["POST /pay money"]);
-}
-
-#[test]
-fn a_post_with_a_key_or_a_promise_is_repeated() {
-    let mut sim = Sim::seeded(1);
-    let log = scripted(&sim, |n| (n % 2 == 1).then(|| status(200)));
-    let client = with(&sim, steady(3));
-    let run = sim.run(async move {
-        let keyed = client
-            .post("http://api.test/pay")
-            .header("Idempotency-Key", "\"k\"")
-            .body("a");
-        assert_eq!(keyed.send().await.unwrap().attempts(), 2);
-        let promised = client.post("http://api.test/pay").idempotent().body("b");
-        promised.send().await.unwrap();
-    });
-    run.expect();
-    let log = log.lock().unwrap().clone();
-    assert!(
-        log.iter().filter(|line| line.ends_with(" a")).count() == 2,
-        "{log:?}"
-    );
-}
-
-#[test]
 fn the_last_refusal_is_returned_as_a_response_that_can_be_read() {
     let mut sim = Sim::seeded(1);
     let log = scripted(&sim, |_| Some(status(502)));
@@ -289,28 +219,6 @@ fn an_unknown_name_is_not_asked_for_again() {
     );
     assert!(!error.retry_exhausted());
     assert_eq!(run.elapsed(), ms(1));
-}
-
-#[test]
-fn retries_stop_when_their_budget_is_empty() {
-    let mut sim = Sim::seeded(1);
-    let log = scripted(&sim, |_| Some(status(502)));
-    let client = with(&sim, steady(10));
-    let run = sim.run(async move {
-        let mut reasons = Vec::new();
-        for _ in 0..4 {
-            let response = client.get("http://api.test/x").send().await.unwrap();
-            reasons.push(response.retry_stop_reason());
-        }
-        reasons
-    });
-    assert!(
-        run.expect()
-            .iter()
-            .all(|reason| *reason == Some(StopReason::BudgetEmpty))
-    );
-    // Two retries in ten seconds, however many calls fail.
-    assert_eq!(log.lock().unwrap().len(), 4 + 2);
 }
 
 #[test]

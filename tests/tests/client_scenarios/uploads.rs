@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use fulmar_sim::{Body, Client, Error, Fate, Kind, Phase, Retry, Sim, Timeouts};
 
-use super::support::{assert_quiet, builder, client, ms, secs, text};
+use super::support::{builder, ms, secs};
 
 /// A stream that is a closure.
 pub(crate) struct Poller<F>(pub(crate) F);
@@ -92,30 +92,6 @@ async fn put(client: &Client, body: impl Into<Body>) -> Result<String, Error> {
         .await?
         .text()
         .await
-}
-
-#[test]
-fn bodies_of_every_kind_arrive_whole_on_one_connection() {
-    let mut sim = Sim::seeded(1);
-    let bodies = receives(&sim);
-    let client = client(&sim);
-    let taken = Arc::new(AtomicUsize::new(0));
-    let sized = Body::sized_stream(kilobytes(300, &taken), 300 * 1024);
-    let chunked = Body::stream(kilobytes(70, &taken));
-    let run = sim.run(async move {
-        assert_eq!(put(&client, "text").await.unwrap(), "4");
-        assert_eq!(put(&client, vec![7; 200_000]).await.unwrap(), "200000");
-        assert_eq!(put(&client, sized).await.unwrap(), (300 * 1024).to_string());
-        assert_eq!(
-            put(&client, chunked).await.unwrap(),
-            (70 * 1024).to_string()
-        );
-        assert_eq!(put(&client, "").await.unwrap(), "0");
-        assert_eq!(put(&client, Body::empty()).await.unwrap(), "0");
-    });
-    run.expect();
-    assert_eq!(bodies.lock().unwrap().len(), 6);
-    assert_eq!(run.stats().connections, 1);
 }
 
 #[test]
@@ -214,39 +190,6 @@ fn a_peer_that_does_not_read_is_a_write_timeout_although_the_users_stream_waits_
 }
 
 #[test]
-fn an_early_answer_ends_the_upload_and_is_delivered() {
-    let mut sim = Sim::seeded(1);
-    sim.serve("api.test:80", |mut conn| async move {
-        conn.request_head().await?;
-        conn.read(10_000).await?;
-        conn.write_all("HTTP/1.1 413 Content Too Large\r\nContent-Length: 3\r\n\r\nbig")
-            .await?;
-        while !conn.read(65_536).await?.is_empty() {}
-        Ok(())
-    });
-    let client = never(&sim, Timeouts::new());
-    let taken = Arc::new(AtomicUsize::new(0));
-    let body = Body::stream(kilobytes(1_000_000, &taken));
-    let run = sim.run(async move {
-        let response = client
-            .put("http://api.test/")
-            .body(body)
-            .send()
-            .await
-            .unwrap();
-        assert_eq!(response.status().as_u16(), 413);
-        assert_eq!(response.text().await.unwrap(), "big");
-        assert_eq!(
-            client.gauges().total,
-            0,
-            "a request that was not sent whole ends its connection"
-        );
-        taken.load(Ordering::Relaxed)
-    });
-    assert!(*run.expect() < 1000);
-}
-
-#[test]
 fn an_early_answer_whose_connection_is_reset_behind_it_is_delivered() {
     let mut sim = Sim::seeded(1);
     sim.serve("api.test:80", |mut conn| async move {
@@ -294,75 +237,6 @@ fn an_early_answer_whose_body_stalls_times_out() {
 }
 
 #[test]
-fn a_stream_that_yields_too_little_or_too_much_fails_and_closes_its_connection() {
-    for declared in [1024 * 3 + 1, 1024 * 3 - 1] {
-        let mut sim = Sim::seeded(1);
-        receives(&sim);
-        let client = client(&sim);
-        let taken = Arc::new(AtomicUsize::new(0));
-        let body = Body::sized_stream(kilobytes(3, &taken), declared);
-        let run = sim.run(async move {
-            let error = put(&client, body).await.unwrap_err();
-            assert_eq!(client.gauges().total, 0);
-            assert_eq!(put(&client, "next").await.unwrap(), "4");
-            error
-        });
-        let error = run.expect();
-        assert_eq!(error.kind(), Kind::Request, "{error}");
-        let text = error.to_string();
-        assert!(text.contains("body"), "{text}");
-    }
-}
-
-#[test]
-fn a_stream_that_fails_fails_the_call_with_its_own_error() {
-    let mut sim = Sim::seeded(1);
-    receives(&sim);
-    let client = client(&sim);
-    let mut turn = 0;
-    let body = Body::stream(Poller(move |_: &mut Context<'_>| {
-        turn += 1;
-        Poll::Ready(Some(match turn {
-            1 => Ok(Bytes::from_static(b"begun")),
-            _ => Err(io::Error::other("the disk is on fire")),
-        }))
-    }));
-    let run = sim.run(async move {
-        let error = put(&client, body).await.unwrap_err();
-        assert_eq!(client.gauges().total, 0);
-        assert_quiet(client.gauges());
-        assert_eq!(put(&client, "next").await.unwrap(), "4");
-        error
-    });
-    let error = run.expect();
-    assert_eq!(
-        (error.kind(), error.phase()),
-        (Kind::Request, Some(Phase::Write))
-    );
-    assert!(error.to_string().contains("the disk is on fire"), "{error}");
-    let source = std::error::Error::source(error).unwrap();
-    assert!(source.downcast_ref::<io::Error>().is_some());
-}
-
-#[test]
-fn a_stream_with_empty_chunks_is_not_ended_by_them() {
-    let mut sim = Sim::seeded(1);
-    let bodies = receives(&sim);
-    let client = client(&sim);
-    let mut chunks = ["", "a", "", "", "b", ""].iter();
-    let body = Body::stream(Poller(move |_: &mut Context<'_>| {
-        Poll::Ready(
-            chunks
-                .next()
-                .map(|chunk| io::Result::Ok(Bytes::from_static(chunk.as_bytes()))),
-        )
-    }));
-    let run = sim.run(async move { put(&client, body).await });
-    assert_eq!(run.expect().as_deref().unwrap(), "2");
-    assert_eq!(bodies.lock().unwrap()[0], "ab");
-}
-
-#[test]
 fn an_endless_stream_of_empty_chunks_does_not_starve_others() {
     let mut sim = Sim::seeded(1);
     receives(&sim);
@@ -378,25 +252,4 @@ fn an_endless_stream_of_empty_chunks_does_not_starve_others() {
     run.expect().as_ref().unwrap();
     // One hundred thousand in one poll of the call: others would not have had a turn.
     assert!(run.stats().polls > 500, "{} polls", run.stats().polls);
-}
-
-#[test]
-fn a_response_is_the_body_of_another_request() {
-    let mut sim = Sim::seeded(1);
-    let bodies = receives(&sim);
-    sim.serve("from.test:80", |mut conn| async move {
-        while conn.request().await?.is_some() {
-            conn.respond(200, vec![b'z'; 300_000]).await?;
-        }
-        Ok(())
-    });
-    let client = client(&sim);
-    let run = sim.run(async move {
-        let from = client.get("http://from.test/").send().await.unwrap();
-        assert_eq!(put(&client, from).await.unwrap(), "300000");
-        assert_quiet(client.gauges());
-        text(&client, "http://from.test/").await.unwrap().len()
-    });
-    assert_eq!(*run.expect(), 300_000);
-    assert_eq!(bodies.lock().unwrap()[0].len(), 300_000);
 }
