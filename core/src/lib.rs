@@ -17,5 +17,7 @@ pub mod time;
 pub mod timer;
 pub mod tls;
 pub mod trace;
+#[cfg(feature = "websocket")]
+pub mod ws;
 
 pub use rand_core;

@@ -3,3 +3,4 @@
 pub mod loopback;
 pub mod properties;
 pub mod toy_tls;
+pub mod websocket;
