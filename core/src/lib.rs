@@ -13,6 +13,8 @@ pub mod http;
 pub mod origin;
 pub mod pool;
 pub mod retry;
+#[cfg(feature = "websocket")]
+pub mod session;
 pub mod time;
 pub mod timer;
 pub mod tls;

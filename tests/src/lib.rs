@@ -1,5 +1,6 @@
 //! What the tests, the fuzz targets and the benchmarks share.
 
+pub mod durable;
 pub mod loopback;
 pub mod properties;
 pub mod toy_tls;

@@ -161,7 +161,15 @@ fn a_pong_answers_the_pings_before_it_and_a_forged_one_none() {
     bench.now = at(30);
     let (events, _) = bench.receive(&frame(0x8a, &sent[1].1));
     let rtt = Duration::from_millis(30);
-    assert_eq!(events, [Event::Pong { id: second, rtt }]);
+    let written = 2 * (2 + 4 + 8) - 14;
+    assert_eq!(
+        events,
+        [Event::Pong {
+            id: second,
+            rtt,
+            written
+        }]
+    );
     assert!(first < second);
     assert_eq!(bench.receive(&frame(0x8a, &sent[0].1)), (vec![], None));
     let known = bench.ws.rtt().unwrap();

@@ -51,6 +51,9 @@ pub enum Event {
         id: PingId,
         /// How long that took.
         rtt: Duration,
+        /// What [`Connection::written`] said when the last of them was sent: the server has read
+        /// all of that.
+        written: u64,
     },
 }
 
@@ -120,6 +123,8 @@ pub struct Connection {
     life: Life,
     clocks: MessageClocks,
     flood: Flood,
+    /// Whether a frame came.
+    heard: bool,
     config: Config,
     /// How it will have ended, once the transport has.
     ending: Option<Closed>,
@@ -144,6 +149,7 @@ impl Connection {
             life: Life::new(now, config.keepalive, rng),
             clocks: MessageClocks::new(now),
             flood: Flood::default(),
+            heard: false,
             config: *config,
             ending: None,
             closed: None,
@@ -185,6 +191,11 @@ impl Connection {
     /// Round-trip times, once a ping was answered.
     pub fn rtt(&self) -> Option<Rtt> {
         self.life.rtt()
+    }
+
+    /// Whether the server sent a frame.
+    pub fn has_received(&self) -> bool {
+        self.heard
     }
 
     /// Bytes put into `tx` so far. With what `tx` still holds it says what was written.
@@ -323,10 +334,12 @@ impl Connection {
         while matches!(self.state, State::Open | State::LocalClosing) {
             match self.receiver.poll(rx) {
                 Ok(Some(Incoming::Message(message))) => {
+                    self.heard = true;
                     self.clocks.message(now);
                     return Ok(Some(Event::Message(message)));
                 }
                 Ok(Some(control)) => {
+                    self.heard = true;
                     if let Some(event) = self.control(now, control) {
                         return Ok(Some(event));
                     }
@@ -358,7 +371,7 @@ impl Connection {
                 self.close_written(now);
                 return;
             }
-            while let Some(payload) = self.life.poll_ping(now, rng) {
+            while let Some(payload) = self.life.poll_ping(now, self.sender.written(), rng) {
                 self.sender.control(Control::Ping, &payload, tx, rng);
                 self.next = self.next.min(self.life.deadline());
             }
@@ -386,8 +399,12 @@ impl Connection {
                 }
             }
             Incoming::Pong(payload) => {
-                let (id, rtt) = self.life.handle_pong(now, &payload)?;
-                return Some(Event::Pong { id, rtt });
+                let answer = self.life.handle_pong(now, &payload)?;
+                return Some(Event::Pong {
+                    id: answer.id,
+                    rtt: answer.rtt,
+                    written: answer.written,
+                });
             }
             Incoming::Close(frame) => self.peer_closes(now, frame),
         }

@@ -152,6 +152,17 @@ struct Sent {
     at: Instant,
     /// The same on the clock that stands still while nothing is read.
     counted: Instant,
+    /// Bytes that were written before it.
+    written: u64,
+}
+
+/// A pong that answers a ping.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Answer {
+    pub(super) id: PingId,
+    pub(super) rtt: Duration,
+    /// Bytes that were written before the ping.
+    pub(super) written: u64,
 }
 
 /// The server is taken for dead.
@@ -227,12 +238,8 @@ impl Life {
         self.expect_server(now);
     }
 
-    /// The number of the ping that this answers, and how long that took.
-    pub(super) fn handle_pong(
-        &mut self,
-        now: Instant,
-        payload: &[u8],
-    ) -> Option<(PingId, Duration)> {
+    /// The ping that this answers, if it answers one.
+    pub(super) fn handle_pong(&mut self, now: Instant, payload: &[u8]) -> Option<Answer> {
         let place = self.sent.iter().position(|sent| sent.payload == payload)?;
         let sent = self.sent.drain(..=place).next_back()?;
         let rtt = now - sent.at;
@@ -247,7 +254,11 @@ impl Life {
             smoothed: (known.smoothed * 7 + rtt) / 8,
         };
         let [.., a, b, c, d] = sent.payload;
-        Some((PingId(u32::from_be_bytes([a, b, c, d])), rtt))
+        Some(Answer {
+            id: PingId(u32::from_be_bytes([a, b, c, d])),
+            rtt,
+            written: sent.written,
+        })
     }
 
     /// # Errors
@@ -275,7 +286,12 @@ impl Life {
     }
 
     /// The payload of a ping that is due, which counts as sent from now on.
-    pub(super) fn poll_ping(&mut self, now: Instant, rng: &mut dyn Rng) -> Option<[u8; 8]> {
+    pub(super) fn poll_ping(
+        &mut self,
+        now: Instant,
+        written: u64,
+        rng: &mut dyn Rng,
+    ) -> Option<[u8; 8]> {
         if self.due == 0 {
             return None;
         }
@@ -289,6 +305,7 @@ impl Life {
             payload,
             at: now,
             counted,
+            written,
         });
         let armed = self.alive_until != Instant::MAX;
         if !armed && self.config.mode != KeepaliveMode::Off {
