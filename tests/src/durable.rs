@@ -101,6 +101,10 @@ impl Bench {
     }
 
     /// Waits for the end of a backoff.
+    ///
+    /// # Panics
+    ///
+    /// Where it has none.
     pub fn wait(&mut self) {
         while self.session.state() == State::Backoff {
             let next = self.session.poll_timeout().expect("a backoff ends");
@@ -110,6 +114,10 @@ impl Bench {
     }
 
     /// Time passes, with every timeout on the way; everything is written.
+    ///
+    /// # Panics
+    ///
+    /// Where a timeout that was handled is still due.
     pub fn pass_to(&mut self, then: Instant) -> Vec<Frame> {
         let mut frames = Vec::new();
         while let Some(next) = self.session.poll_timeout().filter(|next| *next <= then) {

@@ -156,7 +156,7 @@ impl Bench {
         match self.receive(bytes) {
             (mut events, None) if events.len() == 1 => match events.remove(0) {
                 Event::Message(message) => message,
-                other => panic!("not a message: {other:?}"),
+                other @ Event::Pong { .. } => panic!("not a message: {other:?}"),
             },
             other => panic!("not one message: {other:?}"),
         }
@@ -215,6 +215,10 @@ impl Bench {
     }
 
     /// Time passes, with every timeout on the way, and pings are written.
+    ///
+    /// # Panics
+    ///
+    /// Where a timeout that was handled is still due.
     pub fn pass_to(&mut self, then: Instant) -> Vec<(Instant, u8)> {
         let mut sent = Vec::new();
         while let Some(next) = self.ws.poll_timeout().filter(|next| *next <= then) {

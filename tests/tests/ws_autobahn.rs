@@ -141,7 +141,7 @@ fn section_2_pings_and_pongs() {
     let pong_then_ping = join(&[frame(0x8a, b"unsolicited"), frame(0x89, b"ping")]);
     echoes("2.9", &pong_then_ping, &[(PONG, b"ping")]);
     let payloads: Vec<_> = (0..10).map(|n| format!("payload-{n}")).collect();
-    let pings: Vec<_> = payloads
+    let all: Vec<_> = payloads
         .iter()
         .map(|text| frame(0x89, text.as_bytes()))
         .collect();
@@ -149,7 +149,7 @@ fn section_2_pings_and_pongs() {
         .iter()
         .map(|text| (PONG, text.as_bytes()))
         .collect();
-    echoes("2.10, 2.11", &pings.concat(), &pongs);
+    echoes("2.10, 2.11", &all.concat(), &pongs);
 }
 
 #[test]

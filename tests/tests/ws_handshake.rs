@@ -210,6 +210,12 @@ fn extension_responses_of_the_vectors() {
     ] {
         assert_eq!(extend(value).unwrap().compression, Some(agreed), "{value}");
     }
+}
+
+#[test]
+fn extension_responses_of_the_vectors_that_fail() {
+    let compressing = compressing();
+    let extend = |value| verify(&compressing, &[("sec-websocket-extensions", value)]);
     for (value, error) in [
         ("x-foo", ExtensionError::NotOffered),
         (

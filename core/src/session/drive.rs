@@ -196,6 +196,9 @@ impl Session {
             if let Some(ws) = &mut self.connection {
                 // It is ready.
                 let _ = ws.send(message, compress, tx, rng);
+                if !ws.is_sending() {
+                    self.flight.whole(ws.written());
+                }
             }
             if count > 0 {
                 self.tell(Event::Redelivered { id, count });

@@ -332,6 +332,18 @@ impl Connection {
         rx: &mut BytesMut,
     ) -> Result<Option<Event>, Arc<Closed>> {
         while matches!(self.state, State::Open | State::LocalClosing) {
+            match self.receiver.poll_short(rx) {
+                None => {}
+                Some(Ok(message)) => {
+                    self.heard = true;
+                    self.clocks.message(now);
+                    return Ok(Some(Event::Message(message)));
+                }
+                Some(Err(violation)) => {
+                    self.violated(now, violation);
+                    continue;
+                }
+            }
             match self.receiver.poll(rx) {
                 Ok(Some(Incoming::Message(message))) => {
                     self.heard = true;

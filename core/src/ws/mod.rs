@@ -10,6 +10,7 @@
 //! deflate      compressed messages
 //! keepalive    whether the server is there; clocks: whether messages come; pause stops both
 //! close        codes, reasons, and how a connection ended
+//! gate         how many connections there may be
 //! config, limits, error, message, flood
 //! ```
 //!
@@ -59,6 +60,7 @@ mod deflate;
 mod error;
 mod flood;
 mod frame;
+mod gate;
 mod handshake;
 mod keepalive;
 mod limits;
@@ -75,6 +77,7 @@ pub use config::Config;
 pub use connection::{Connection, Event, SendError, State};
 pub use deflate::{Agreed, Compression};
 pub use error::{ConfigError, Violation};
+pub use gate::{Admission, Gate, GateTicket, Turn};
 pub use handshake::{
     ExtensionError, Handshake, HandshakeError, InvalidProtocol, Negotiated, Offer,
 };

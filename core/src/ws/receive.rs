@@ -116,6 +116,30 @@ impl Receiver {
             .map_or(0, |partial| partial.bytes.len())
     }
 
+    /// The message at the front, where it is one short frame and all there: what most messages are,
+    /// without the moves of the general way.
+    #[inline]
+    pub(super) fn poll_short(&mut self, rx: &mut BytesMut) -> Option<Result<Message, Violation>> {
+        let [first @ (0x81 | 0x82), len @ 0..126, ..] = rx[..] else {
+            return None;
+        };
+        let len = usize::from(len);
+        let most = self.limits.frame.min(self.limits.message);
+        if rx.len() < 2 + len || len > most || self.is_partial() {
+            return None;
+        }
+        rx.advance(2);
+        let payload = rx.split_to(len).freeze();
+        self.progress += len as u64;
+        Some(if first == 0x82 {
+            Ok(Message::Binary(payload))
+        } else {
+            Text::try_from(payload)
+                .map(Message::Text)
+                .map_err(|_| Violation::Utf8)
+        })
+    }
+
     /// Reads on, up to the next message or control frame.
     #[inline]
     pub(super) fn poll(&mut self, rx: &mut BytesMut) -> Result<Option<Incoming>, Violation> {

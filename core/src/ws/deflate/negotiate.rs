@@ -34,7 +34,7 @@ impl Compression {
         Self::default()
     }
 
-    /// Windows of 4 KiB that end with each message: some 20 KiB while one is under way.
+    /// Windows of 4 KiB that end with each message: some 40 KiB while one is under way.
     pub fn low_memory() -> Self {
         Self {
             memory: 5,
