@@ -2,7 +2,7 @@
 //! of every message what became of it.
 //!
 //! ```text
-//! session        the machine: commands and queries; drive: connections and bytes
+//! session        the machine: commands and queries; drive: connections and bytes; loss: their end
 //! close_table    what close codes mean; ws::HandshakeTable has the statuses
 //! reconnect      attempts and delays
 //! outbox         messages that wait, in three lanes; flight: those that are under way
@@ -17,6 +17,7 @@ mod drive;
 mod event;
 mod flight;
 mod inbox;
+mod loss;
 mod outbox;
 mod outgoing;
 mod reconnect;
@@ -26,9 +27,9 @@ mod subscriptions;
 
 pub use close_table::{CloseAction, CloseTable, Pace};
 pub use config::{Config, ConfigError};
-pub use drive::ConnectFailure;
 pub use event::{Action, Connect, Event, Loss, StopReason};
 pub use inbox::{Received, SlowConsumer};
+pub use loss::ConnectFailure;
 pub use outbox::Bound;
 pub use outgoing::{
     Delivery, DropReason, Key, Lane, MessageId, OnFull, Outgoing, Receipt, SendError,

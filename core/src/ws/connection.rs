@@ -19,7 +19,6 @@
 //!   one Close frame and some pings.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::BytesMut;
 use rand_core::Rng;
@@ -29,6 +28,7 @@ use super::close::{Cause, CloseCode, CloseError, CloseFrame, Closed};
 use super::config::Config;
 use super::deflate::{Deflater, Inflater};
 use super::error::Violation;
+use super::event::{Event, SendError, State};
 use super::flood::Flood;
 use super::frame::Control;
 use super::handshake::Negotiated;
@@ -40,71 +40,6 @@ use crate::buf::WriteBuf;
 use crate::fault::FaultKind;
 use crate::time::Instant;
 
-/// What came.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Event {
-    /// A message.
-    Message(Message),
-    /// The answer to a ping, and by it to all pings before.
-    Pong {
-        /// The last ping that it answers.
-        id: PingId,
-        /// How long that took.
-        rtt: Duration,
-        /// What [`Connection::written`] said when the last of them was sent: the server has read
-        /// all of that.
-        written: u64,
-    },
-}
-
-const _: () = assert!(size_of::<Event>() <= 40);
-
-/// Why a message was not taken. It is given back.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum SendError {
-    /// Enough waits to be written already: once it is, [`Connection::is_ready`].
-    Full(Message),
-    /// The connection closes or is closed.
-    Closed(Message),
-}
-
-impl SendError {
-    /// The message.
-    pub fn into_message(self) -> Message {
-        match self {
-            Self::Full(message) | Self::Closed(message) => message,
-        }
-    }
-}
-
-impl std::fmt::Display for SendError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Self::Full(_) => "messages wait to be written",
-            Self::Closed(_) => "the connection is closed",
-        })
-    }
-}
-
-impl std::error::Error for SendError {}
-
-/// Where the closing stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum State {
-    /// Not begun.
-    Open,
-    /// This side asked for it and waits for the answer.
-    LocalClosing,
-    /// The server asked for it, or answered, and our Close frame is not written yet.
-    RemoteClosing,
-    /// Both Close frames were sent; the server ends the transport, or this side soon does.
-    WaitEof,
-    /// The transport is to be dropped.
-    Closed,
-}
-
 /// One WebSocket connection, seen from the client.
 ///
 /// The driver reads into `rx`, tells [`handle_input`](Self::handle_input) and asks
@@ -113,22 +48,22 @@ pub enum State {
 /// an end of the transport, so that what came in time counts.
 #[derive(Debug)]
 pub struct Connection {
-    state: State,
+    pub(super) state: State,
     /// When the state is over; [`Instant::MAX`] while open.
-    until: Instant,
+    pub(super) until: Instant,
     /// What [`poll_timeout`](Self::poll_timeout) says: never later than the earliest deadline.
-    next: Instant,
+    pub(super) next: Instant,
     receiver: Receiver,
-    sender: Sender,
+    pub(super) sender: Sender,
     life: Life,
     clocks: MessageClocks,
     flood: Flood,
     /// Whether a frame came.
     heard: bool,
-    config: Config,
+    pub(super) config: Config,
     /// How it will have ended, once the transport has.
-    ending: Option<Closed>,
-    closed: Option<Arc<Closed>>,
+    pub(super) ending: Option<Closed>,
+    pub(super) closed: Option<Arc<Closed>>,
 }
 
 impl Connection {
@@ -423,95 +358,7 @@ impl Connection {
         None
     }
 
-    /// The server's Close frame: the answer to ours, or to be answered.
-    fn peer_closes(&mut self, now: Instant, frame: CloseFrame) {
-        let ours = self.state == State::LocalClosing;
-        let cause = if ours { Cause::Local } else { Cause::Peer };
-        if ours && !self.sender.is_closing() {
-            self.enter(State::WaitEof, now + self.config.eof_timeout);
-        } else {
-            if ours {
-                self.sender.abandon();
-            } else {
-                self.sender.close_at_once(&frame);
-            }
-            self.enter(State::RemoteClosing, now + self.config.close_timeout);
-        }
-        self.ending = Some(Closed {
-            code: frame.code,
-            reason: frame.reason,
-            clean: true,
-            cause,
-        });
-    }
-
-    fn violated(&mut self, now: Instant, violation: Violation) {
-        let frame = CloseFrame::of(violation.close_code(), violation.as_str());
-        self.fail(now, &frame, Cause::Violation(violation));
-    }
-
-    /// Ends of this side's own accord: the end is told at once, the Close frame is best effort.
-    fn fail(&mut self, now: Instant, frame: &CloseFrame, cause: Cause) {
-        let ours_was_sent = self.state == State::LocalClosing && !self.sender.is_closing();
-        self.sender.abandon();
-        if !ours_was_sent {
-            self.sender.close_at_once(frame);
-        }
-        self.closed = Some(Arc::new(Closed {
-            code: frame.code,
-            reason: frame.reason.clone(),
-            clean: false,
-            cause,
-        }));
-        self.enter(State::WaitEof, now + self.config.eof_timeout);
-    }
-
-    fn close_written(&mut self, now: Instant) {
-        if self.state == State::RemoteClosing {
-            self.enter(State::WaitEof, now + self.config.eof_timeout);
-        }
-    }
-
-    /// The transport ended.
-    fn end(&mut self, _now: Instant, cause: Cause) {
-        let closed = match (self.state, self.ending.take()) {
-            (State::Closed, _) => return,
-            // Our code, but nobody answered it.
-            (State::LocalClosing, Some(ending)) => Closed { cause, ..ending },
-            // The answer cannot have been sent.
-            (State::RemoteClosing, Some(ending)) => Closed {
-                clean: cause == Cause::Eof,
-                ..ending
-            },
-            (_, Some(ending)) => ending,
-            (_, None) => Closed::abnormal(cause),
-        };
-        self.finish(closed);
-    }
-
-    /// A step of the closing took too long.
-    fn expire(&mut self, now: Instant) {
-        match self.state {
-            State::LocalClosing => self.finish(Closed::abnormal(Cause::CloseTimeout)),
-            State::RemoteClosing => self.end(now, Cause::Fault(FaultKind::TimedOut)),
-            State::WaitEof => self.end(now, Cause::Eof),
-            State::Open | State::Closed => {}
-        }
-    }
-
-    fn finish(&mut self, closed: Closed) {
-        self.sender.abandon();
-        self.closed.get_or_insert_with(|| Arc::new(closed));
-        self.enter(State::Closed, Instant::MAX);
-    }
-
-    fn enter(&mut self, state: State, until: Instant) {
-        self.state = state;
-        self.until = until;
-        self.next = self.earliest();
-    }
-
-    fn earliest(&self) -> Instant {
+    pub(super) fn earliest(&self) -> Instant {
         match self.state {
             State::Open => self.life.deadline().min(self.clocks.deadline(&self.config)),
             _ => self.until,

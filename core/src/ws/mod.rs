@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! handshake    the request's fields, and the check of the response; status: what others mean
-//! connection   the machine: commands, what comes from below, events
+//! connection   the machine: commands, what comes from below; event; ending: its steps to the end
 //! receive      from bytes to messages; utf8 checks texts as they arrive
 //! transmit     from messages to frames, in the order that matters
 //! frame, mask  the wire
@@ -57,7 +57,9 @@ mod close;
 mod config;
 mod connection;
 mod deflate;
+mod ending;
 mod error;
+mod event;
 mod flood;
 mod frame;
 mod gate;
@@ -74,9 +76,10 @@ mod utf8;
 
 pub use close::{Cause, CloseCode, CloseError, CloseFrame, Closed};
 pub use config::Config;
-pub use connection::{Connection, Event, SendError, State};
+pub use connection::Connection;
 pub use deflate::{Agreed, Compression};
 pub use error::{ConfigError, Violation};
+pub use event::{Event, SendError, State};
 pub use gate::{Admission, Gate, GateTicket, Turn};
 pub use handshake::{
     ExtensionError, Handshake, HandshakeError, InvalidProtocol, Negotiated, Offer,
