@@ -13,9 +13,13 @@ pub mod http;
 pub mod origin;
 pub mod pool;
 pub mod retry;
+#[cfg(feature = "websocket")]
+pub mod session;
 pub mod time;
 pub mod timer;
 pub mod tls;
 pub mod trace;
+#[cfg(feature = "websocket")]
+pub mod ws;
 
 pub use rand_core;

@@ -14,3 +14,5 @@ pub mod pool;
 pub mod retry_after;
 pub mod script;
 pub mod timer;
+pub mod ws;
+pub mod ws_session;

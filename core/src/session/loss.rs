@@ -1,0 +1,210 @@
+//! A connection is lost, or cannot be had: what becomes of its messages, and what follows.
+
+use std::time::Duration;
+
+use rand_core::Rng;
+
+use super::close_table::{CloseAction, Pace};
+use super::event::{Action, Event, Loss, StopReason};
+use super::outbox::Dropped;
+use super::outgoing::{DropReason, MessageId};
+use super::reconnect::Past;
+use super::session::Session;
+use crate::fault::{Fault, FaultKind};
+use crate::time::Instant;
+use crate::ws::{self, Cause, Closed, HandshakeAction, HandshakeError};
+
+/// Why there is no connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConnectFailure {
+    /// The server answered with another status, and said when to come again.
+    Status {
+        /// The status.
+        status: u16,
+        /// Its `Retry-After`.
+        retry_after: Option<Duration>,
+    },
+    /// The server answered 101, but not as it must.
+    Handshake {
+        /// What was wrong.
+        error: HandshakeError,
+        /// A proxy that reads plain HTTP stood between: it may have been the one.
+        through_proxy: bool,
+    },
+    /// Resolving, connecting, the tunnel or TLS failed, or took too long.
+    Fault(Fault),
+    /// Redirects led nowhere that may be followed.
+    Redirect,
+    /// The URL, a header or a setting makes a connection impossible.
+    Invalid,
+}
+
+impl Session {
+    /// The connection is lost: what was on it is settled, and what follows is decided.
+    pub(super) fn lose(&mut self, now: Instant, loss: Loss, rng: &mut dyn Rng) {
+        let Some(ws) = self.connection.take() else {
+            return;
+        };
+        self.act(Action::Disconnect);
+        let opened_at = self.opened_at.take().unwrap_or(now);
+        let past = Past {
+            uptime: now - opened_at,
+            was_open: true,
+            heard: ws.has_received(),
+        };
+        self.down_since = now;
+        self.tell(Event::Lost {
+            loss: loss.clone(),
+            uptime: past.uptime,
+            rtt: ws.rtt().map(|rtt| rtt.last),
+        });
+        let action = self.judge_loss(&loss, past);
+        self.settle(action == CloseAction::TooBig);
+        self.follow(now, past, loss, action, None, rng);
+    }
+
+    /// Messages on the lost connection: kept, dropped with a reason, or doubtful.
+    fn settle(&mut self, too_big: bool) {
+        let mut wreck = self.flight.wreck();
+        let mut dropped = Dropped::new();
+        if too_big && let Some((entry, reason)) = self.flight.too_big(&mut wreck.kept) {
+            self.outbox.release(entry.len());
+            dropped.push((entry.id, reason));
+        }
+        let broken = wreck.broken.into_iter().filter(|id| *id != MessageId(0));
+        dropped.extend(broken.map(|id| (id, DropReason::MaybeDelivered)));
+        let unsent = self.resync.drain(..);
+        dropped.extend(unsent.map(|entry| (entry.id, DropReason::Reconnect)));
+        self.resync_bytes = 0;
+        self.outbox.put_back(wreck.kept.into_iter());
+        self.outbox.connection_lost(&mut dropped);
+        self.tell_dropped(dropped);
+        self.doubtful = wreck.doubtful;
+        self.doubtful.retain(|id| *id != MessageId(0));
+    }
+
+    /// POLICIES 5.4: what an open connection's end means.
+    fn judge_loss(&self, loss: &Loss, past: Past) -> CloseAction {
+        let again = CloseAction::Reconnect(Pace::Usual);
+        let Loss::Closed(closed) = loss else {
+            return again;
+        };
+        let action = match closed.cause {
+            Cause::Local => return CloseAction::Stop,
+            Cause::Violation(_) => CloseAction::FatalUnlessStable,
+            Cause::Fault(FaultKind::Certificate) => CloseAction::Fatal,
+            Cause::Peer => self.config.action(closed.code, &closed.reason),
+            Cause::ReadIdle | Cause::Stalled | Cause::Lagged => again,
+            _ => self.config.action(ws::CloseCode::ABNORMAL, ""),
+        };
+        match action {
+            CloseAction::FatalUnlessStable if past.uptime >= self.config.stable_after => again,
+            CloseAction::FatalUnlessStable => CloseAction::Fatal,
+            action => action,
+        }
+    }
+
+    /// POLICIES 5.4: what a failure to connect means.
+    pub(super) fn judge_failure(
+        &mut self,
+        failure: ConnectFailure,
+    ) -> (Loss, CloseAction, Option<Duration>) {
+        let again = CloseAction::Reconnect(Pace::Usual);
+        match failure {
+            ConnectFailure::Status {
+                status,
+                retry_after,
+            } => {
+                let action = match self.config.handshakes.action(status) {
+                    HandshakeAction::Retry => again,
+                    HandshakeAction::RetryFresh => {
+                        self.connect.fresh = true;
+                        again
+                    }
+                    HandshakeAction::RefreshAuth => CloseAction::RefreshAuth,
+                    HandshakeAction::NotFound
+                        if self.attempts.not_found(self.config.not_found_retries) =>
+                    {
+                        again
+                    }
+                    _ => CloseAction::Fatal,
+                };
+                (Loss::Status(status), action, retry_after)
+            }
+            ConnectFailure::Handshake {
+                error,
+                through_proxy,
+            } => {
+                // A proxy that does not know upgrades mangles them: once more, in case.
+                let action = if through_proxy && self.attempts.mangled() {
+                    again
+                } else {
+                    CloseAction::Fatal
+                };
+                (Loss::Handshake(error), action, None)
+            }
+            ConnectFailure::Fault(fault) => {
+                let hopeless = matches!(
+                    fault.kind,
+                    FaultKind::Certificate | FaultKind::Handshake | FaultKind::InvalidAddress
+                );
+                let action = if hopeless { CloseAction::Fatal } else { again };
+                (Loss::Fault(fault), action, None)
+            }
+            ConnectFailure::Redirect => (Loss::Redirect, CloseAction::Fatal, None),
+            ConnectFailure::Invalid => (Loss::Invalid, CloseAction::Fatal, None),
+        }
+    }
+
+    /// Stops, or connects again.
+    pub(super) fn follow(
+        &mut self,
+        now: Instant,
+        past: Past,
+        loss: Loss,
+        action: CloseAction,
+        retry_after: Option<Duration>,
+        rng: &mut dyn Rng,
+    ) {
+        self.attempts.lost(now, past, &self.config);
+        let pace = match action {
+            CloseAction::Reconnect(pace) => Some(pace),
+            CloseAction::RefreshAuth if self.attempts.refresh() => {
+                self.connect.refresh_auth = true;
+                Some(Pace::Usual)
+            }
+            CloseAction::TooBig if self.attempts.shrink() => Some(Pace::Usual),
+            _ => None,
+        };
+        self.previous = Some(loss.clone());
+        let begun_to_close = self.closing.as_ref().map(|closing| closing.until);
+        let nothing_left = self.outbox.is_empty();
+        match (begun_to_close, pace) {
+            (Some(until), _) if nothing_left || until <= now || until == Instant::MAX => {
+                self.stop(StopReason::Closed);
+            }
+            (_, None) => self.stop(ended(action, loss)),
+            (_, Some(_)) if self.attempts.is_exhausted(now, &self.config) => {
+                let attempts = self.attempts.count() - 1;
+                let last = loss;
+                self.stop(StopReason::Exhausted { attempts, last });
+            }
+            (_, Some(pace)) => self.back_off(now, pace, past.was_open, retry_after, rng),
+        }
+    }
+}
+
+fn ended(action: CloseAction, loss: Loss) -> StopReason {
+    match (action, &loss) {
+        (CloseAction::Stop, Loss::Closed(closed)) if closed.cause == Cause::Local => {
+            StopReason::Closed
+        }
+        (CloseAction::Stop, Loss::Closed(closed)) => StopReason::Ended(code_of(closed)),
+        _ => StopReason::Fatal(loss),
+    }
+}
+
+fn code_of(closed: &Closed) -> ws::CloseCode {
+    closed.code
+}

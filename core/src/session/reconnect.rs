@@ -1,0 +1,128 @@
+//! When to connect again: the attempts since the last stable connection, and the delay of each.
+
+use std::time::Duration;
+
+use rand_core::Rng;
+
+use super::close_table::Pace;
+use super::config::Config;
+use crate::backoff::{Backoff, Jitter, uniform};
+use crate::time::{Instant, saturating_nanos};
+
+#[derive(Debug, Default)]
+pub(super) struct Attempts {
+    /// Since the last stable connection.
+    count: u32,
+    /// When the first of them followed its loss.
+    since: Instant,
+    previous: Duration,
+    /// Credentials were refreshed since the last stable connection.
+    refreshed: bool,
+    /// A message that was too big was dropped since then.
+    shrunk: bool,
+    /// A response that a proxy may have mangled was forgiven since then.
+    mangled: bool,
+    not_found: u32,
+}
+
+/// How a connection went that was lost.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Past {
+    pub(super) uptime: Duration,
+    pub(super) was_open: bool,
+    /// The server sent a frame.
+    pub(super) heard: bool,
+}
+
+impl Attempts {
+    pub(super) fn begin(&mut self, now: Instant) {
+        self.since = now;
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// A connection is lost: forgets what was before it if it was stable, and counts the attempt
+    /// that would follow. Whether it was stable is decided now, without a timer, so that a server
+    /// which accepts and drops is never taken for a working one.
+    pub(super) fn lost(&mut self, now: Instant, past: Past, config: &Config) {
+        if past.was_open && past.heard && past.uptime >= config.stable_after {
+            *self = Self {
+                since: now,
+                ..Self::default()
+            };
+        }
+        self.count = self.count.saturating_add(1);
+    }
+
+    /// Whether there may not be another attempt.
+    pub(super) fn is_exhausted(&self, now: Instant, config: &Config) -> bool {
+        config.max_attempts.is_some_and(|most| self.count > most)
+            || config
+                .max_elapsed
+                .is_some_and(|most| now - self.since > most)
+    }
+
+    /// Whether credentials may be refreshed: once.
+    pub(super) fn refresh(&mut self) -> bool {
+        !std::mem::replace(&mut self.refreshed, true)
+    }
+
+    /// Whether a message may be dropped for being too big: once.
+    pub(super) fn shrink(&mut self) -> bool {
+        !std::mem::replace(&mut self.shrunk, true)
+    }
+
+    /// Whether a response that a proxy may have mangled is forgiven: once.
+    pub(super) fn mangled(&mut self) -> bool {
+        !std::mem::replace(&mut self.mangled, true)
+    }
+
+    /// Whether a 404 may be tried again.
+    pub(super) fn not_found(&mut self, most: u32) -> bool {
+        self.not_found = self.not_found.saturating_add(1);
+        self.not_found <= most
+    }
+
+    /// How long to wait before the attempt that was counted last.
+    pub(super) fn delay(
+        &mut self,
+        pace: Pace,
+        was_open: bool,
+        retry_after: Option<Duration>,
+        config: &Config,
+        rng: &mut dyn Rng,
+    ) -> Duration {
+        let between = |from: Duration, to: Duration, rng: &mut dyn Rng| {
+            Duration::from_nanos(uniform(rng, saturating_nanos(from), saturating_nanos(to)))
+        };
+        let delay = match pace {
+            Pace::First(from, to) if self.count == 1 => between(from, to, rng),
+            Pace::Throttled | Pace::Elsewhere => self.backoff(config.throttled, config, rng),
+            // RFC 6455 section 7.2.3.
+            _ if self.count == 1 && was_open => between(Duration::ZERO, config.initial_spread, rng),
+            _ => self.backoff(config.backoff, config, rng),
+        };
+        let Some(told) = retry_after else {
+            return delay;
+        };
+        // Every client was told the same.
+        let spread = (told / 10).max(Duration::from_secs(1));
+        delay.max(told.saturating_add(between(Duration::ZERO, spread, rng)))
+    }
+
+    /// The backoff's delay, moved up from zero to the floor: `U(floor, e)` of full jitter.
+    fn backoff(&mut self, backoff: Backoff, config: &Config, rng: &mut dyn Rng) -> Duration {
+        let delay = backoff.delay(self.count, self.previous, rng);
+        self.previous = delay;
+        let most = backoff
+            .jitter(Jitter::None)
+            .delay(self.count, Duration::ZERO, rng);
+        let (delay, most) = (saturating_nanos(delay), saturating_nanos(most));
+        let floor = saturating_nanos(config.floor).min(most);
+        let share = u128::from(delay) * u128::from(floor) / u128::from(most.max(1));
+        let share = u64::try_from(share).unwrap_or(floor).min(delay);
+        Duration::from_nanos(floor.saturating_add(delay - share))
+    }
+}

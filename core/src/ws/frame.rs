@@ -1,0 +1,190 @@
+//! Frames on the wire (RFC 6455 section 5.2): heads read in place, frames written masked.
+//!
+//! What tungstenite is used for stands here and nowhere else: its opcodes, close codes, the writer
+//! of a frame's head and the accept key. Its reader is not used, because it costs twice as much.
+
+use bytes::BytesMut;
+use rand_core::Rng;
+use tungstenite::protocol::frame::FrameHeader;
+use tungstenite::protocol::frame::coding;
+
+use super::error::Violation;
+use super::mask::mask;
+
+pub(super) use tungstenite::Utf8Bytes;
+pub(super) use tungstenite::handshake::derive_accept_key as accept_key;
+pub(super) use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
+
+/// The longest head: two bytes, a length of eight, a key of four.
+const MAX_HEAD: usize = 14;
+
+/// The head of a frame from the server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) fin: bool,
+    /// The first reserved bit: the message is compressed.
+    pub(super) rsv1: bool,
+    pub(super) opcode: OpCode,
+    /// Bytes of the payload.
+    pub(super) len: u64,
+    /// Bytes of the head itself.
+    pub(super) size: usize,
+}
+
+/// Reads the head at the front of `bytes`; `None` until it is whole.
+///
+/// # Errors
+///
+/// What no server may send is refused as soon as it can be seen, before the length is complete.
+pub(super) fn parse(bytes: &[u8]) -> Result<Option<Head>, Violation> {
+    let [first, second, rest @ ..] = bytes else {
+        return Ok(None);
+    };
+    if first & 0x30 != 0 {
+        return Err(Violation::ReservedBits);
+    }
+    if second & 0x80 != 0 {
+        return Err(Violation::Masked);
+    }
+    let opcode = OpCode::from(first & 0x0f);
+    let (len, size) = match second & 0x7f {
+        len @ 0..126 => (u64::from(len), 2),
+        126 => {
+            let Some(len) = rest.first_chunk::<2>() else {
+                check(opcode, first & 0x80 != 0, 126)?;
+                return Ok(None);
+            };
+            (long(u64::from(u16::from_be_bytes(*len)), 126)?, 4)
+        }
+        _ => {
+            let Some(len) = rest.first_chunk::<8>() else {
+                check(opcode, first & 0x80 != 0, 126)?;
+                return Ok(None);
+            };
+            (long(u64::from_be_bytes(*len), 1 << 16)?, 10)
+        }
+    };
+    let fin = first & 0x80 != 0;
+    check(opcode, fin, len)?;
+    Ok(Some(Head {
+        fin,
+        rsv1: first & 0x40 != 0,
+        opcode,
+        len,
+        size,
+    }))
+}
+
+/// A length in a longer form than it needs is malformed, and so is one with its highest bit set.
+fn long(len: u64, least: u64) -> Result<u64, Violation> {
+    match len {
+        _ if len < least => Err(Violation::LengthNotMinimal),
+        _ if len >> 63 != 0 => Err(Violation::LengthTooLong),
+        _ => Ok(len),
+    }
+}
+
+/// RFC 6455 section 5.5: control frames are short and whole.
+fn check(opcode: OpCode, fin: bool, len: u64) -> Result<(), Violation> {
+    match opcode {
+        OpCode::Data(Data::Reserved(code)) | OpCode::Control(Control::Reserved(code)) => {
+            Err(Violation::Opcode(code))
+        }
+        OpCode::Control(_) if !fin => Err(Violation::ControlFragmented),
+        OpCode::Control(_) if len > 125 => Err(Violation::ControlTooLong),
+        _ => Ok(()),
+    }
+}
+
+/// What the first bytes of an outgoing frame say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Kind {
+    pub(super) opcode: OpCode,
+    pub(super) fin: bool,
+    pub(super) rsv1: bool,
+}
+
+impl Kind {
+    pub(super) fn control(control: Control) -> Self {
+        Self {
+            opcode: OpCode::Control(control),
+            fin: true,
+            rsv1: false,
+        }
+    }
+}
+
+/// Writes one frame: the payload is copied once, and masked where it then lies.
+pub(super) fn write(kind: Kind, payload: &[u8], out: &mut BytesMut, rng: &mut dyn Rng) {
+    let key = rng.next_u32().to_ne_bytes();
+    let head = FrameHeader {
+        is_final: kind.fin,
+        rsv1: kind.rsv1,
+        rsv2: false,
+        rsv3: false,
+        opcode: kind.opcode,
+        mask: Some(key),
+    };
+    let mut space = [0; MAX_HEAD];
+    let mut left = &mut space[..];
+    let written = head.format(payload.len() as u64, &mut left);
+    debug_assert!(written.is_ok(), "the longest head fits");
+    let size = MAX_HEAD - left.len();
+    out.reserve(size + payload.len());
+    out.extend_from_slice(&space[..size]);
+    let at = out.len();
+    out.extend_from_slice(payload);
+    mask(&mut out[at..], key);
+}
+
+/// Whether a close code may come in a Close frame: RFC 6455 section 7.4, and 1014, which was
+/// registered since.
+pub(super) fn is_close_code(code: u16) -> bool {
+    code == 1014 || coding::CloseCode::from(code).is_allowed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn heads_are_read_with_every_form_of_length() {
+        let head = |bytes: &[u8]| parse(bytes).unwrap().unwrap();
+        assert_eq!(head(b"\x81\x05Hello").len, 5);
+        assert_eq!(head(b"\x82\x7e\x01\x00").len, 256);
+        assert_eq!(head(b"\x82\x7f\0\0\0\0\0\x01\0\0").len, 65536);
+        assert_eq!(head(b"\x82\x7f\0\0\0\0\0\x01\0\0").size, 10);
+        assert!(!head(b"\x01\x03Hel").fin);
+        assert_eq!(head(b"\x80\x02lo").opcode, OpCode::Data(Data::Continue));
+    }
+
+    #[test]
+    fn a_head_that_is_not_whole_waits() {
+        for bytes in [
+            &b""[..],
+            b"\x81",
+            b"\x82\x7e\x01",
+            b"\x82\x7f\0\0\0\0\0\x01\0",
+        ] {
+            assert_eq!(parse(bytes), Ok(None), "{bytes:?}");
+        }
+    }
+
+    #[test]
+    fn malformed_heads_are_refused_before_their_length_is_whole() {
+        for (bytes, violation) in [
+            (&b"\x81\x85"[..], Violation::Masked),
+            (b"\x83\x00", Violation::Opcode(3)),
+            (b"\x8b\x00", Violation::Opcode(11)),
+            (b"\xa1\x00", Violation::ReservedBits),
+            (b"\x91\x00", Violation::ReservedBits),
+            (b"\x89\x7e", Violation::ControlTooLong),
+            (b"\x09\x00", Violation::ControlFragmented),
+            (b"\x82\x7e\x00\x7d", Violation::LengthNotMinimal),
+            (b"\x82\x7f\0\0\0\0\0\0\xff\xff", Violation::LengthNotMinimal),
+            (b"\x82\x7f\x80\0\0\0\0\0\0\0", Violation::LengthTooLong),
+        ] {
+            assert_eq!(parse(bytes), Err(violation), "{bytes:?}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! From messages to frames: what goes out, and in which order.
+//!
+//! A pong goes first, then a Close frame that is due, then pings, then the next piece of the
+//! message in progress. A message is begun only when none is in progress, so whoever holds several
+//! decides late which is next.
+
+use std::collections::VecDeque;
+
+use bytes::{Buf, Bytes};
+use rand_core::Rng;
+
+use super::close::CloseFrame;
+use super::deflate::Deflater;
+use super::frame::{self, Control, Data, Kind, OpCode};
+use super::message::Message;
+use crate::buf::WriteBuf;
+
+/// Data is added while less than that waits to be written, so that what is urgent need not wait
+/// behind much.
+const DATA_MARK: usize = 64 * 1024;
+
+/// Pongs are added while less than that waits: a server that pings without reading the answers
+/// gets one when it reads.
+const CONTROL_MARK: usize = DATA_MARK + 4 * 1024;
+
+/// Pongs that may wait. RFC 6455 section 5.5.3 lets older pings go unanswered.
+const MOST_PONGS: usize = 16;
+
+#[derive(Debug)]
+pub(super) struct Sender {
+    current: Option<Outgoing>,
+    /// The answers to the last pings.
+    pongs: VecDeque<Box<[u8]>>,
+    close: Option<Close>,
+    deflater: Option<Deflater>,
+    fragment: usize,
+    fragment_above: usize,
+    written: u64,
+}
+
+/// The message in progress.
+#[derive(Debug)]
+struct Outgoing {
+    opcode: Data,
+    compressed: bool,
+    rest: Bytes,
+}
+
+#[derive(Debug)]
+struct Close {
+    payload: Vec<u8>,
+    /// It does not wait for the message in progress.
+    at_once: bool,
+}
+
+/// Whether a message may be compressed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Compress {
+    /// Where it was agreed on, and pays. The default.
+    #[default]
+    Auto,
+    /// Never. For secrets in messages whose other parts an attacker may choose: lengths of
+    /// compressed messages tell what they have in common.
+    Never,
+}
+
+impl Sender {
+    pub(super) fn new(deflater: Option<Deflater>, fragment: usize, fragment_above: usize) -> Self {
+        Self {
+            current: None,
+            pongs: VecDeque::new(),
+            close: None,
+            deflater,
+            fragment,
+            fragment_above,
+            written: 0,
+        }
+    }
+
+    /// Whether a message may be begun.
+    pub(super) fn is_ready(&self, tx: &WriteBuf) -> bool {
+        self.current.is_none() && tx.len() < DATA_MARK
+    }
+
+    /// Whether a message is in progress.
+    pub(super) fn is_sending(&self) -> bool {
+        self.current.is_some()
+    }
+
+    /// Bytes of the message in progress that are still to be written.
+    pub(super) fn buffered(&self) -> usize {
+        self.current
+            .as_ref()
+            .map_or(0, |message| message.rest.len())
+    }
+
+    /// Bytes written so far.
+    pub(super) fn written(&self) -> u64 {
+        self.written
+    }
+
+    pub(super) fn answer(&mut self, ping: &[u8]) {
+        if self.pongs.len() == MOST_PONGS {
+            self.pongs.pop_front();
+        }
+        self.pongs.push_back(ping.into());
+    }
+
+    /// Sends a Close frame behind the message in progress.
+    pub(super) fn close(&mut self, frame: &CloseFrame) {
+        self.close = Some(Close {
+            payload: frame.payload(),
+            at_once: false,
+        });
+    }
+
+    /// Sends a Close frame now; the message in progress is given up.
+    pub(super) fn close_at_once(&mut self, frame: &CloseFrame) {
+        self.abandon();
+        self.close = Some(Close {
+            payload: frame.payload(),
+            at_once: true,
+        });
+    }
+
+    /// Gives up the message in progress; a Close frame that waits for it need not.
+    pub(super) fn abandon(&mut self) {
+        self.current = None;
+        self.pongs.clear();
+    }
+
+    /// Whether a Close frame waits.
+    pub(super) fn is_closing(&self) -> bool {
+        self.close.is_some()
+    }
+
+    /// Begins a message. Only when [ready](Self::is_ready).
+    #[inline]
+    pub(super) fn begin(
+        &mut self,
+        message: Message,
+        compress: Compress,
+        tx: &mut WriteBuf,
+        rng: &mut dyn Rng,
+    ) {
+        let opcode = if message.is_text() {
+            Data::Text
+        } else {
+            Data::Binary
+        };
+        let deflater = self
+            .deflater
+            .as_mut()
+            .filter(|_| compress == Compress::Auto);
+        let packed = deflater.and_then(|deflater| deflater.deflate(&message));
+        let compressed = packed.is_some();
+        let payload = match &packed {
+            Some(bytes) => bytes,
+            None => message.as_bytes(),
+        };
+        if payload.len() <= self.fragment_above {
+            let kind = Kind {
+                opcode: OpCode::Data(opcode),
+                fin: true,
+                rsv1: compressed,
+            };
+            self.write(kind, payload, tx, rng);
+        } else {
+            self.current = Some(Outgoing {
+                opcode,
+                compressed,
+                rest: packed.unwrap_or_else(|| message.into_bytes()),
+            });
+        }
+    }
+
+    /// Writes a control frame.
+    pub(super) fn control(
+        &mut self,
+        control: Control,
+        payload: &[u8],
+        tx: &mut WriteBuf,
+        rng: &mut dyn Rng,
+    ) {
+        self.write(Kind::control(control), payload, tx, rng);
+    }
+
+    /// Writes the pongs that wait, if there is room for them.
+    #[inline]
+    pub(super) fn poll_pongs(&mut self, tx: &mut WriteBuf, rng: &mut dyn Rng) {
+        while tx.len() < CONTROL_MARK
+            && let Some(pong) = self.pongs.pop_front()
+        {
+            self.control(Control::Pong, &pong, tx, rng);
+        }
+    }
+
+    /// Writes the Close frame that is due, and says whether there was one.
+    pub(super) fn poll_close(&mut self, tx: &mut WriteBuf, rng: &mut dyn Rng) -> bool {
+        let due = |close: &mut Close| close.at_once || self.current.is_none();
+        let Some(close) = self.close.take_if(due) else {
+            return false;
+        };
+        self.control(Control::Close, &close.payload, tx, rng);
+        true
+    }
+
+    /// Writes the next piece of the message in progress, and says whether there was one.
+    pub(super) fn poll_fragment(&mut self, tx: &mut WriteBuf, rng: &mut dyn Rng) -> bool {
+        if tx.len() >= DATA_MARK {
+            return false;
+        }
+        let Some(mut message) = self.current.take() else {
+            return false;
+        };
+        let len = self.fragment.min(message.rest.len());
+        let fin = len == message.rest.len();
+        let kind = Kind {
+            opcode: OpCode::Data(message.opcode),
+            fin,
+            rsv1: message.compressed,
+        };
+        self.write(kind, message.rest.get(..len).unwrap_or_default(), tx, rng);
+        message.rest.advance(len);
+        // RFC 7692 section 6.1: the bit is set on the first fragment alone.
+        (message.opcode, message.compressed) = (Data::Continue, false);
+        self.current = (!fin).then_some(message);
+        true
+    }
+
+    #[inline]
+    fn write(&mut self, kind: Kind, payload: &[u8], tx: &mut WriteBuf, rng: &mut dyn Rng) {
+        let tail = tx.tail();
+        let before = tail.len();
+        frame::write(kind, payload, tail, rng);
+        self.written += (tail.len() - before) as u64;
+    }
+}

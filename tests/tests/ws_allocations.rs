@@ -1,0 +1,115 @@
+//! What a connection allocates for a small message, either way: nothing. And what it holds when it
+//! idles.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+use bytes::{Buf, Bytes, BytesMut};
+use chacha20::ChaCha8Rng;
+use chacha20::rand_core::SeedableRng;
+use fulmar_core::buf::WriteBuf;
+use fulmar_core::time::Instant;
+use fulmar_core::ws::{Compress, Config, Connection, Event, Message, Negotiated};
+use fulmar_tests::websocket::frame;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+/// The system's allocator, counting each thread's calls.
+struct Counting;
+
+#[allow(
+    unsafe_code,
+    reason = "a global allocator is unsafe by its trait; it only passes on"
+)]
+// SAFETY: every call is passed on unchanged.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: the caller's promises are those of the trait.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(ptr, layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        // SAFETY: as above.
+        unsafe { System.realloc(ptr, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.with(Cell::get);
+    work();
+    ALLOCATIONS.with(Cell::get) - before
+}
+
+const NOW: Instant = Instant::ORIGIN;
+
+fn connection(rng: &mut ChaCha8Rng) -> Connection {
+    Connection::new(NOW, &Config::new(), &Negotiated::default(), rng)
+}
+
+#[test]
+fn small_messages_are_sent_without_an_allocation() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut ws = connection(&mut rng);
+    let mut tx = WriteBuf::with_capacity(64 * 1024);
+    // Static, because the first clone of other bytes allocates their count.
+    let message = Message::Binary(Bytes::from_static(&[1; 64]));
+    let made = allocations(|| {
+        for _ in 0..100 {
+            for _ in 0..500 {
+                let sent = ws.send(message.clone(), Compress::Auto, &mut tx, &mut rng);
+                assert!(sent.is_ok());
+            }
+            ws.poll_transmit(NOW, &mut tx, &mut rng);
+            tx.advance(tx.len());
+        }
+    });
+    assert_eq!(made, 0);
+}
+
+#[test]
+fn small_messages_that_are_let_go_are_received_without_an_allocation() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let mut ws = connection(&mut rng);
+    let mut rx = BytesMut::with_capacity(64 * 1024);
+    let block = [frame(0x81, &[b'x'; 64]), frame(0x82, &[7; 64])]
+        .concat()
+        .repeat(250);
+    let mut read = || {
+        rx.reserve(block.len());
+        rx.extend_from_slice(&block);
+        ws.handle_input(NOW);
+        let mut count = 0;
+        while let Ok(Some(Event::Message(_))) = ws.poll_event(NOW, &mut rx) {
+            count += 1;
+        }
+        assert_eq!(count, 500);
+    };
+    // The first slice of the buffer makes it a shared one.
+    read();
+    let made = allocations(|| (0..100).for_each(|_| read()));
+    assert_eq!(made, 0);
+}
+
+#[test]
+fn an_idle_connection_holds_no_heap_and_is_below_2_kib() {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    let made = allocations(|| drop(connection(&mut rng)));
+    assert_eq!(made, 0);
+    assert!(
+        size_of::<Connection>() <= 1024,
+        "{}",
+        size_of::<Connection>()
+    );
+}

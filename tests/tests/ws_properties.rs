@@ -1,0 +1,47 @@
+//! The invariants of POLICIES 5.11 for one connection.
+
+use fulmar_tests::properties::ws::{
+    i5_1_dead_exactly_when_the_oracle_says_so, i5_2_who_answers_in_time_is_never_dropped,
+    i5_6_any_split_gives_identical_events, i5_7_a_pong_waits_for_one_fragment_at_most,
+    i5_8_closing_takes_6_s_at_most, ws_deflate, ws_frames,
+};
+use proptest::prelude::*;
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
+
+    #[test]
+    fn i5_1_a_server_is_dead_exactly_when_the_oracle_says_so(data in prop::collection::vec(any::<u8>(), 0..60)) {
+        i5_1_dead_exactly_when_the_oracle_says_so(&data);
+    }
+
+    #[test]
+    fn i5_2_a_server_that_answers_in_time_is_never_dropped(data in prop::collection::vec(any::<u8>(), 0..1500)) {
+        i5_2_who_answers_in_time_is_never_dropped(&data);
+    }
+
+    #[test]
+    fn i5_4_and_i5_6_any_split_of_frames_gives_identical_events_in_bounded_memory(data in prop::collection::vec(any::<u8>(), 0..120)) {
+        i5_6_any_split_gives_identical_events(&data);
+    }
+
+    #[test]
+    fn i5_6_any_split_of_any_bytes_gives_identical_events(data in prop::collection::vec(any::<u8>(), 0..300)) {
+        ws_frames(&data);
+    }
+
+    #[test]
+    fn any_bytes_as_compressed_messages_end_the_same_however_cut(data in prop::collection::vec(any::<u8>(), 0..600)) {
+        ws_deflate(&data);
+    }
+
+    #[test]
+    fn i5_7_a_pong_waits_for_one_fragment_of_a_message_in_progress_at_most(data in prop::collection::vec(any::<u8>(), 0..30)) {
+        i5_7_a_pong_waits_for_one_fragment_at_most(&data);
+    }
+
+    #[test]
+    fn i5_8_closing_a_connection_takes_6_s_at_most_whatever_the_server_does(data in prop::collection::vec(any::<u8>(), 0..80)) {
+        i5_8_closing_takes_6_s_at_most(&data);
+    }
+}
