@@ -45,3 +45,9 @@ proptest! {
         i5_8_closing_takes_6_s_at_most(&data);
     }
 }
+
+/// Found by chance: text that is not UTF-8, and behind it what is not DEFLATE.
+#[test]
+fn of_two_violations_the_first_is_told_however_cut() {
+    i5_6_any_split_gives_identical_events(&[0, 32, 220, 87, 8, 114, 88]);
+}

@@ -335,18 +335,24 @@ impl Partial {
         limit: usize,
     ) -> Result<(), Violation> {
         let from = self.bytes.len();
-        match inflater.filter(|_| self.compressed) {
-            Some(inflater) => inflater.inflate(piece, &mut self.bytes, limit)?,
-            None => self.bytes.extend_from_slice(piece),
-        }
-        self.check(from)
+        let taken = match inflater.filter(|_| self.compressed) {
+            Some(inflater) => inflater.inflate(piece, &mut self.bytes, limit),
+            None => {
+                self.bytes.extend_from_slice(piece);
+                Ok(())
+            }
+        };
+        // What stands before a violation is judged first, however the bytes were cut.
+        self.check(from)?;
+        taken
     }
 
     fn end(&mut self, inflater: Option<&mut Inflater>, limit: usize) -> Result<(), Violation> {
         if let Some(inflater) = inflater.filter(|_| self.compressed) {
             let from = self.bytes.len();
-            inflater.end(&mut self.bytes, limit)?;
+            let ended = inflater.end(&mut self.bytes, limit);
             self.check(from)?;
+            ended?;
         }
         if self.text && !self.utf8.is_whole() {
             return Err(Violation::Utf8);

@@ -19,7 +19,10 @@ pub(super) fn draw(draws: &mut Draws, builder: ClientBuilder) -> ClientBuilder {
 }
 
 fn timeouts(draws: &mut Draws) -> Timeouts {
-    let mut some = |longest: u64| ms(20 + draws.below(longest));
+    // No phase may be longer than the whole.
+    let total = draws.chance(85).then(|| 30 + draws.below(8_000));
+    let most = total.map_or(u64::MAX, |total| total - 20);
+    let mut some = |longest: u64| ms(20 + draws.below(longest.min(most)));
     let mut timeouts = Timeouts::new()
         .pool(some(3_000))
         .dns(some(2_000))
@@ -28,13 +31,14 @@ fn timeouts(draws: &mut Draws) -> Timeouts {
         .first_byte(some(4_000))
         .head(some(2_000))
         .between_bytes(some(2_000));
+    let attempt = some(4_000);
     if draws.chance(30) {
-        timeouts = timeouts.attempt(ms(20 + draws.below(4_000)));
+        timeouts = timeouts.attempt(attempt);
     }
-    if draws.chance(85) {
-        timeouts = timeouts.total(ms(10 + draws.below(8_000)));
+    match total {
+        Some(total) => timeouts.total(ms(total)),
+        None => timeouts,
     }
-    timeouts
 }
 
 fn retry(draws: &mut Draws) -> Retry {
