@@ -70,8 +70,10 @@ impl WriteBuf {
 
     /// Drops what waits and keeps the room.
     pub fn clear(&mut self) {
-        self.queue.clear();
-        self.queued = 0;
+        if !self.queue.is_empty() {
+            self.queue.clear();
+            self.queued = 0;
+        }
         self.tail.clear();
     }
 

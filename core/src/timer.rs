@@ -172,6 +172,7 @@ impl<T> Timers<T> {
     }
 
     /// Unregisters the key, and gives its value back.
+    #[inline]
     pub fn remove(&mut self, key: TimerKey) -> Option<T> {
         let entry = self.slab.get_mut(key.index as usize)?;
         if entry.generation != key.generation {
@@ -238,6 +239,7 @@ impl<T> Timers<T> {
     }
 
     /// Sees to it that an entry has a node that is not later than its deadline.
+    #[inline]
     fn arm(&mut self, index: u32, at: Instant) {
         let place = self.slab[index as usize].place;
         if place != NONE {

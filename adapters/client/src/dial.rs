@@ -175,6 +175,7 @@ impl Task {
         let (connection, _waker) = shared.locked(|state| {
             let connection = state.next_connection();
             h1.id = connection;
+            h1.peer = h1.peer.take().map(|peer| state.share(peer));
             let waker = self.registration.remove(state);
             let State { pool, rng, .. } = state;
             pool.handle_connected(now, slot, Connection::Exclusive(h1), rng);

@@ -46,6 +46,9 @@ pub(crate) enum Data {
 }
 
 impl Exchange {
+    // Where it is called, twice a request, the call would cost as much as the rest.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub(crate) fn poll_head(
         &mut self,
         cx: &mut Context<'_>,
@@ -186,6 +189,8 @@ fn finish_h1(
 }
 
 impl H1 {
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     fn reply(&mut self, event: Event) -> Result<Reply, Failure> {
         let head = || {
             use fulmar_core::fault::{Fault, FaultKind, Phase};

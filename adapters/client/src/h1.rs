@@ -122,7 +122,8 @@ pub(crate) struct H1 {
     line: Line,
     pub(crate) slot: Slot,
     pub(crate) id: u64,
-    /// Shared with its responses, of which each would be too big with its own.
+    /// Shared with its responses, of which each would be too big with its own, and with other
+    /// connections to it.
     pub(crate) peer: Option<Arc<SocketAddr>>,
     /// How many runtimes the client had lost when it was opened.
     pub(crate) lost: u64,
@@ -262,7 +263,7 @@ impl Line {
             // body, or what was wrong behind its last part.
             if !bufs.rx.is_empty() || bufs.exchange.ended || self.machine.is_head_begun() {
                 // A machine that has failed no longer knows where it was.
-                let phase = self.phase(&bufs.exchange);
+                let phase = bufs.exchange.phase(&self.machine);
                 match self.machine.poll_event(&mut bufs.rx, &mut bufs.scratch) {
                     Ok(Some(event)) => {
                         if let Event::Informational(_) = event
@@ -415,9 +416,8 @@ impl Line {
     ) -> Poll<Result<(), Fault>> {
         self.reserve(bufs);
         let room = bufs.rx.capacity() - bufs.rx.len();
-        let read = self
-            .wire
-            .poll_read(cx, &mut bufs.rx, self.phase(&bufs.exchange));
+        let phase = || bufs.exchange.phase(&self.machine);
+        let read = self.wire.poll_read(cx, &mut bufs.rx, phase);
         match std::task::ready!(read)? {
             Read::Data(n) => {
                 bufs.exchange.adapt(n, room);
@@ -447,21 +447,9 @@ impl Line {
         }
     }
 
-    fn phase(&self, exchange: &Progress) -> Phase {
-        if self.machine.is_in_body() {
-            Phase::Body
-        } else if self.machine.is_head_begun() {
-            Phase::Head
-        } else if exchange.written {
-            Phase::FirstByte
-        } else {
-            Phase::Write
-        }
-    }
-
     /// The transport ended in order and the response did not.
     fn ended_early(&self, bufs: &mut Bufs) -> Failure {
-        let fault = Fault::new(FaultKind::Eof, self.phase(&bufs.exchange));
+        let fault = Fault::new(FaultKind::Eof, bufs.exchange.phase(&self.machine));
         self.blame(fault, bufs).into()
     }
 
@@ -497,6 +485,18 @@ impl Line {
 }
 
 impl Progress {
+    fn phase(&self, machine: &Connection) -> Phase {
+        if machine.is_in_body() {
+            Phase::Body
+        } else if machine.is_head_begun() {
+            Phase::Head
+        } else if self.written {
+            Phase::FirstByte
+        } else {
+            Phase::Write
+        }
+    }
+
     /// Doubles the next read after a full one, halves it after a nearly empty one.
     fn adapt(&mut self, n: usize, room: usize) {
         let size = self.read_size as usize;

@@ -113,12 +113,9 @@ impl Future for Sending {
         loop {
             match std::task::ready!(live.step(shared, parts, cx, now)) {
                 Ok(None) => {}
-                Ok(Some(response)) => {
-                    live.end(shared, now, Ok(&response));
-                    return Poll::Ready(Ok(response));
-                }
+                Ok(Some(response)) => return Poll::Ready(Ok(response)),
                 Err(error) => {
-                    live.end(shared, now, Err(&error));
+                    live.end(shared, now, || outcome_of(&error));
                     return Poll::Ready(Err(error));
                 }
             }
@@ -138,9 +135,14 @@ fn polled_after_end(error: Option<Error>) -> Error {
     error.unwrap_or_else(|| Error::new(Kind::Request).because("the call is over"))
 }
 
-fn deliver(parts: &Parts, head: ResponseHead, body: Body, summary: Summary) -> Progress {
-    let response = Response::new(head, body, parts.url.clone(), summary);
-    Poll::Ready(Ok(Some(response)))
+fn outcome_of(error: &Error) -> Outcome {
+    if error.is_deadline() {
+        return Outcome::Deadline;
+    }
+    Outcome::Failed {
+        phase: error.phase().unwrap_or(Phase::Total),
+        fate: error.fate(),
+    }
 }
 
 impl Live {
@@ -458,7 +460,7 @@ impl Live {
                 shared.emit(self.id, || Event::BodyEnded {
                     bytes: body.len() as u64,
                 });
-                deliver(parts, head, body.into(), summary)
+                self.deliver(shared, parts, now, head, body.into(), summary)
             }
             Reply::Head(head) => self.handle_head(shared, parts, now, head),
             Reply::Tunnel(head) => {
@@ -472,7 +474,7 @@ impl Live {
                     }
                     _ => Body::empty(),
                 };
-                deliver(parts, head, body, summary)
+                self.deliver(shared, parts, now, head, body, summary)
             }
         }
     }
@@ -521,7 +523,7 @@ impl Live {
             (self.call.attempt(), self.call.attempts().to_vec()),
         );
         let body = Body::incoming(Box::new(incoming));
-        deliver(parts, head, body, summary)
+        self.deliver(shared, parts, now, head, body, summary)
     }
 
     fn judge(
@@ -776,8 +778,24 @@ impl Live {
         )
     }
 
+    /// Ends the call with a response. That is made last, where it goes to: it is big to move.
+    #[inline]
+    fn deliver(
+        &mut self,
+        shared: &Shared,
+        parts: &Parts,
+        now: Instant,
+        head: ResponseHead,
+        body: Body,
+        summary: Summary,
+    ) -> Progress {
+        self.end(shared, now, || Outcome::Status(head.status().as_u16()));
+        let response = Response::new(head, body, parts.url.clone(), summary);
+        Poll::Ready(Ok(Some(response)))
+    }
+
     /// The call is over: nobody is to wake it, and those who watch hear how it ended.
-    fn end(&mut self, shared: &Shared, now: Instant, end: Result<&Response, &Error>) {
+    fn end(&mut self, shared: &Shared, now: Instant, outcome: impl FnOnce() -> Outcome) {
         self.step = Step::Over;
         if self.registration.is_registered() {
             shared.locked(|state| self.registration.remove(state));
@@ -786,14 +804,7 @@ impl Live {
             return;
         }
         shared.emit(self.id, || Event::CallEnded {
-            outcome: match end {
-                Ok(response) => Outcome::Status(response.status().as_u16()),
-                Err(error) if error.is_deadline() => Outcome::Deadline,
-                Err(error) => Outcome::Failed {
-                    phase: error.phase().unwrap_or(Phase::Total),
-                    fate: error.fate(),
-                },
-            },
+            outcome: outcome(),
             elapsed: now - self.started,
             attempts: self.call.attempt(),
         });

@@ -4,6 +4,7 @@
 //! evicted connections, a driver to spawn) is collected inside and done after unlocking.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -29,8 +30,8 @@ const SPARE_BUFS: usize = 32;
 pub(crate) struct Shared {
     pub(crate) net: Arc<dyn Net>,
     pub(crate) settings: Settings,
-    /// A URL of the origin that was asked first. Most clients know one or few, and a URL of a known
-    /// origin is quickly read.
+    /// The URL that was asked first. Most clients know one origin or few, and a URL of a known origin
+    /// is quickly read; the same URL is shared.
     pub(crate) origin: OnceLock<Url>,
     state: Mutex<State>,
     calls: AtomicU64,
@@ -51,6 +52,8 @@ pub(crate) struct State {
         reason = "they move between here and connections as pointers"
     )]
     bufs: Vec<Box<Bufs>>,
+    /// The address that was connected to last: many connections have the same.
+    peer: Option<Arc<SocketAddr>>,
     connections: u64,
 }
 
@@ -60,6 +63,9 @@ pub(crate) struct State {
 pub(crate) struct Drivers {
     list: Vec<Driver>,
     lost: u64,
+    /// Until when one that can be woken sleeps; before all time, where none can. Every locked
+    /// section ends by comparing it.
+    latest: Instant,
 }
 
 struct Driver {
@@ -93,6 +99,7 @@ impl Drivers {
             driver.sleeps_until = until;
             driver.waker = Some(waker);
         }
+        self.compare();
     }
 
     /// All have to look again, whatever they sleep for.
@@ -100,23 +107,32 @@ impl Drivers {
         for driver in &mut self.list {
             driver.sleeps_until = Instant::MAX;
         }
+        self.compare();
     }
 
     /// Whether one sleeps beyond `wake`.
     fn is_sleepy(&self, wake: Instant) -> bool {
-        let mut list = self.list.iter();
-        list.any(|one| one.waker.is_some() && wake < one.sleeps_until)
+        wake < self.latest
     }
 
     /// One that sleeps beyond `wake`.
     fn sleepy(&mut self, wake: Instant) -> Option<Waker> {
         let mut sleepy = self.list.iter_mut().filter(|one| wake < one.sleeps_until);
-        sleepy.find_map(|driver| driver.waker.take())
+        let waker = sleepy.find_map(|driver| driver.waker.take());
+        self.compare();
+        waker
     }
 
     /// The one there ends.
     pub(crate) fn end(&mut self, runtime: u64) {
         self.list.retain(|driver| driver.runtime != runtime);
+        self.compare();
+    }
+
+    fn compare(&mut self) {
+        let asleep = self.list.iter().filter(|driver| driver.waker.is_some());
+        let latest = asleep.map(|driver| driver.sleeps_until).max();
+        self.latest = latest.unwrap_or(Instant::ORIGIN);
     }
 }
 
@@ -133,6 +149,7 @@ impl Shared {
             drivers: Drivers::default(),
             drains: VecDeque::new(),
             bufs: Vec::new(),
+            peer: None,
             connections: 0,
         };
         Self {
@@ -260,6 +277,14 @@ impl State {
             .fold(next, Instant::min)
     }
 
+    /// The same address, in common with the connection before if that has it too.
+    pub(crate) fn share(&mut self, peer: Arc<SocketAddr>) -> Arc<SocketAddr> {
+        match &self.peer {
+            Some(known) if *known == peer => known.clone(),
+            _ => self.peer.insert(peer).clone(),
+        }
+    }
+
     /// A number for a connection, for those who watch.
     pub(crate) fn next_connection(&mut self) -> u64 {
         self.connections += 1;
@@ -279,6 +304,7 @@ impl State {
 }
 
 /// Ends a locked section: unlocks, and then does what follows from it. Mostly nothing does.
+#[inline]
 fn settle(state: MutexGuard<'_, State>) {
     if state.pool.has_news() || state.is_driver_sleepy() {
         settle_slowly(state);

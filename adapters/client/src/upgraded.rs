@@ -69,7 +69,7 @@ impl Upgraded {
             // the peer had sent before is still to be read.
             let _ = tunnel.poll_flush(cx);
             tunnel.rx.reserve(READ);
-            match ready!(tunnel.wire.poll_read(cx, tunnel.rx, Phase::Body)) {
+            match ready!(tunnel.wire.poll_read(cx, tunnel.rx, || Phase::Body)) {
                 Ok(Read::Data(_) | Read::End(End::Clean)) => {}
                 Ok(Read::End(_)) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 Err(fault) => return Poll::Ready(Err(error_of(fault))),

@@ -36,11 +36,16 @@ impl Url {
         }
     }
 
-    /// As [`Url::parse`], quicker where `known` is of the same origin: then only the target is looked
-    /// at.
+    /// As [`Url::parse`], quicker where `known` is the same URL, which is shared then, or of the same
+    /// origin: then only the target is looked at.
     fn parse_beside(text: &str, known: Option<&Self>) -> Result<Self, Error> {
-        if let Some(known) = known
-            && let Some(target) = text.strip_prefix(known.origin())
+        let Some(known) = known else {
+            return Self::parse(text);
+        };
+        if *known.text == *text {
+            return Ok(known.clone());
+        }
+        if let Some(target) = text.strip_prefix(known.origin())
             && is_plain_target(target.as_bytes())
         {
             return Ok(Self {
@@ -474,6 +479,7 @@ mod tests {
         let known = Url::parse("http://a.test:81/x").unwrap();
         for text in [
             "http://a.test:81/y?z=1",
+            "http://a.test:81/x",
             "http://a.test:81",
             "http://a.test:812/",
             "http://a.test:81?q",

@@ -79,20 +79,21 @@ impl Wire {
         }
     }
 
-    /// Reads what there is into `rx`, whose spare capacity the caller has provided.
+    /// Reads what there is into `rx`, whose spare capacity the caller has provided. The phase is
+    /// what a fault happens in.
     pub(crate) fn poll_read(
         &mut self,
         cx: &mut Context<'_>,
         rx: &mut BytesMut,
-        phase: Phase,
+        phase: impl FnOnce() -> Phase,
     ) -> Poll<Result<Read, Fault>> {
         match &mut self.tls {
             None => match ready!(self.stream.poll_read(cx, rx)) {
                 Ok(0) => Poll::Ready(Ok(Read::End(End::Clean))),
                 Ok(n) => Poll::Ready(Ok(Read::Data(n))),
-                Err(e) => Poll::Ready(Err(fault_of(&e, phase))),
+                Err(e) => Poll::Ready(Err(fault_of(&e, phase()))),
             },
-            Some(layer) => layer.poll_read(&mut *self.stream, cx, rx, phase),
+            Some(layer) => layer.poll_read(&mut *self.stream, cx, rx, phase()),
         }
     }
 

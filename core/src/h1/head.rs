@@ -98,6 +98,9 @@ impl Connection {
         self.scan.find_end(rx, limits).map_err(Error::Head)
     }
 
+    // What was read is big to move.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     fn accept(&mut self, read: Read, rx: &mut BytesMut, scratch: &mut Scratch) -> Step {
         self.scan = Scan::default();
         self.blank = 0;

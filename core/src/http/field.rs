@@ -106,9 +106,13 @@ pub(crate) fn is_visible(text: &[u8]) -> bool {
         let delete = (word & !HIGH).wrapping_add(0x0101_0101_0101_0101);
         (!low | delete | word) & HIGH
     };
-    let (words, rest) = text.as_chunks::<8>();
-    let mut last = [b'x'; 8];
-    last[..rest.len()].copy_from_slice(rest);
+    let (words, _) = text.as_chunks::<8>();
+    // The last word may overlap the one before it.
+    let last = text.last_chunk().copied().unwrap_or_else(|| {
+        let mut last = [b'x'; 8];
+        last[..text.len()].copy_from_slice(text);
+        last
+    });
     words
         .iter()
         .fold(bad(u64::from_ne_bytes(last)), |all, word| {
