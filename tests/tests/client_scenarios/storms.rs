@@ -189,8 +189,6 @@ fn ten_thousand_requests_under_random_faults_all_end_in_time_and_leave_nothing()
         "{} events for ten thousand requests",
         storm.events
     );
-    // A generous bound on real time, for machines under load: this is not a benchmark.
-    assert!(took < secs(60), "{took:?}");
 }
 
 #[test]
