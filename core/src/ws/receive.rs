@@ -335,12 +335,11 @@ impl Partial {
         limit: usize,
     ) -> Result<(), Violation> {
         let from = self.bytes.len();
-        let taken = match inflater.filter(|_| self.compressed) {
-            Some(inflater) => inflater.inflate(piece, &mut self.bytes, limit),
-            None => {
-                self.bytes.extend_from_slice(piece);
-                Ok(())
-            }
+        let taken = if let Some(inflater) = inflater.filter(|_| self.compressed) {
+            inflater.inflate(piece, &mut self.bytes, limit)
+        } else {
+            self.bytes.extend_from_slice(piece);
+            Ok(())
         };
         // What stands before a violation is judged first, however the bytes were cut.
         self.check(from)?;
