@@ -213,6 +213,12 @@ impl Call {
         self.number
     }
 
+    /// How many attempts the policy allows from the one that runs on, itself included.
+    pub fn attempts_left(&self) -> u32 {
+        let before = self.counted().saturating_sub(1);
+        self.policy.max_attempts.saturating_sub(before).max(1)
+    }
+
     /// How many of the attempts were transparent retries.
     pub fn transparent_used(&self) -> u8 {
         self.transparent_used

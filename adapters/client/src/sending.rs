@@ -228,6 +228,7 @@ impl Live {
         }
         let attempt = self.call.begin_attempt(now);
         self.clocks.begin_attempt(now);
+        self.clocks.split(self.call.attempts_left());
         shared.emit(self.id, || Event::AttemptStarted { attempt });
         self.lease(shared, parts, cx, now)
     }
@@ -640,8 +641,12 @@ impl Live {
         now: Instant,
         phase: Phase,
     ) -> Progress {
-        let cause = Cause::Timeout(phase);
-        self.attempt_failed(shared, parts, now, cause, Error::timeout(phase))
+        let error = Error::expired(&self.clocks, now, phase);
+        let cause = match error.too_slow() {
+            Some(_) => Cause::TooSlow(phase),
+            None => Cause::Timeout(phase),
+        };
+        self.attempt_failed(shared, parts, now, cause, error)
     }
 
     fn attempt_failed(

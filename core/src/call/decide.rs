@@ -121,7 +121,7 @@ impl Call {
     }
 
     /// Attempts that count against the policy's.
-    fn counted(&self) -> u32 {
+    pub(super) fn counted(&self) -> u32 {
         self.number.saturating_sub(u32::from(self.transparent_used))
     }
 

@@ -2,8 +2,10 @@
 
 mod clocks;
 mod propagate;
+mod speed;
 mod timeouts;
 
 pub use clocks::Clocks;
 pub use propagate::DeadlineHeader;
+pub use speed::MinSpeed;
 pub use timeouts::{PhaseLimits, Timeouts, TimeoutsError};

@@ -24,7 +24,9 @@ fn schedule(data: &[u8], mut look: impl FnMut(&mut Clocks, Instant)) {
         .first_byte(limit(&mut script))
         .between_bytes(limit(&mut script))
         .attempt(limit(&mut script))
-        .total(limit(&mut script));
+        .total(limit(&mut script))
+        .min_speed(script.below(3) as u64, Duration::from_secs(1))
+        .split_deadline(script.below(2) > 0);
     let mut now = Instant::from_nanos(script.below(256) as u64);
     let mut clocks = Clocks::new(now, &timeouts, None);
     while !script.is_over() {

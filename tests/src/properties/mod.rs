@@ -13,4 +13,5 @@ pub mod jumps;
 pub mod pool;
 pub mod retry_after;
 pub mod script;
+pub mod speed;
 pub mod timer;

@@ -19,6 +19,7 @@ mod replays;
 mod requests;
 mod retries;
 mod scopes;
+mod speeds;
 mod stale;
 mod storms;
 mod surface;
