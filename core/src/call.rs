@@ -20,16 +20,18 @@ mod decide;
 mod history;
 mod verdict;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::Rng;
 
 use crate::budget::Budget;
+use crate::deadline::Spent;
 use crate::fault::{Fate, Phase};
 use crate::retry::{
-    AttemptFacts, Cause, Class, HeadFacts, Replay, Retry, Retryable, Seen, StopReason, classify,
-    classify_status, is_plain,
+    AttemptFacts, Cause, Class, HeadFacts, Replay, Retry, Retryable, Ruling, Seen, StopReason,
+    classify, classify_status, is_plain,
 };
 use crate::time::Instant;
 
@@ -37,14 +39,14 @@ use decide::{Decision, Ending};
 use history::History;
 
 pub use crate::retry::facts::Request;
-pub use history::{AttemptRecord, Outcome};
+pub use history::{AttemptRecord, Outcome, Why};
 pub use verdict::{Again, Verdict};
 
 /// What the next attempt was granted, until it begins.
 #[derive(Clone, Copy, Debug, Default)]
 struct Grant {
     delay: Option<Duration>,
-    transparent: bool,
+    why: Why,
 }
 
 /// One logical request over its attempts.
@@ -68,6 +70,8 @@ pub struct Call {
     /// Why the call got no other attempt. The caller may have its response all the same.
     reason: Option<StopReason>,
     is_stopped: bool,
+    /// What the user's rule said beforehand.
+    consulted: Option<Option<Ruling>>,
     history: History,
 }
 
@@ -87,6 +91,7 @@ impl Call {
             fate: Fate::NotProcessed,
             reason: None,
             is_stopped: false,
+            consulted: None,
             history: History::default(),
         }
     }
@@ -118,9 +123,7 @@ impl Call {
             return self.end(reason, true);
         }
         let class = classify_status(self.request, head, &self.policy);
-        let class = self
-            .policy
-            .overrule(class, self.request, Seen::Status(head.status));
+        let class = self.overrule(class, Seen::Status(head.status));
         if let (Class::Retryable { .. }, Some(asked)) = (class, head.retry_after) {
             // Not longer than a call would wait: the origin may think better of it.
             budget.shut(now, asked.min(self.policy.longest_wait));
@@ -162,9 +165,7 @@ impl Call {
         }
         let mut class = classify(self.request, facts, &self.policy);
         if facts.delivered == 0 {
-            class = self
-                .policy
-                .overrule(class, self.request, Seen::Failure(&facts.cause));
+            class = self.overrule(class, Seen::Failure(&facts.cause));
         }
         self.fate = self.fate.max(class.fate());
         self.record(
@@ -190,6 +191,18 @@ impl Call {
             Decision::Stop(reason) => self.end(reason, false),
             Decision::Retry(again, draw) => self.grant(now, &end, again, draw),
         }
+    }
+
+    /// Asks the user's rule about what the next `handle_head` or `handle_failure` is told. Optional:
+    /// for who calls those under a lock, under which nothing of the user's should run.
+    pub fn consult(&mut self, seen: Seen<'_>) {
+        self.consulted = Some(self.policy.ask(self.request, seen));
+    }
+
+    /// Adds to the record of the attempt that failed just now on which connection it ran, and
+    /// where its time went: `spent` is of the whole call so far.
+    pub fn annotate(&mut self, connection: (u64, Option<Arc<SocketAddr>>), spent: Spent) {
+        self.history.annotate(self.number, connection, spent);
     }
 
     /// Whether no rule looks at a response with this status: it can go to the caller at once.
@@ -250,6 +263,13 @@ impl Call {
         self.reason.is_some_and(StopReason::is_exhausted)
     }
 
+    fn overrule(&mut self, class: Class, seen: Seen<'_>) -> Class {
+        let policy = &self.policy;
+        let ask = || policy.ask(self.request, seen);
+        let ruling = self.consulted.take().unwrap_or_else(ask);
+        ruling.map_or(class, |ruling| ruling.overrule(class))
+    }
+
     fn is_replayable(&self, body_pulled: bool) -> bool {
         self.request.replay != Replay::OneShot || !body_pulled
     }
@@ -266,9 +286,19 @@ impl Call {
             self.once_used |= once.bit();
         }
         self.previous = draw;
+        let delay = again.at - now;
+        let least = if again.evict_oldest {
+            draw.max(decide::LOCAL_DELAY)
+        } else {
+            draw
+        };
         self.granted = Grant {
-            delay: Some(again.at - now),
-            transparent: again.transparent,
+            delay: Some(delay),
+            why: match delay {
+                _ if again.transparent => Why::Transparent,
+                longer if longer > least => Why::Asked,
+                _ => Why::Backoff,
+            },
         };
         Verdict::Retry(again)
     }
@@ -307,7 +337,10 @@ impl Call {
             outcome,
             fate,
             delay: self.granted.delay,
-            transparent: self.granted.transparent,
+            why: self.granted.why,
+            connection: 0,
+            peer: None,
+            spent: Spent::default(),
         });
     }
 }

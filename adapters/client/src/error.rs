@@ -42,7 +42,7 @@ pub enum Kind {
 impl Kind {
     const fn as_str(self) -> &'static str {
         match self {
-            Self::Builder => "contradictory settings",
+            Self::Builder => "invalid settings",
             Self::Request => "invalid request",
             Self::Connect => "cannot connect",
             Self::Timeout => "timed out",
@@ -173,6 +173,10 @@ impl Error {
             Some(detail) => Self::timeout(fault.phase).because(detail.to_string()),
             None => Self::timeout(fault.phase),
         }
+    }
+
+    pub(crate) fn of_kind(self, kind: Kind) -> Self {
+        self.edit(|detail| detail.kind = kind)
     }
 
     pub(crate) fn at(self, phase: Phase) -> Self {

@@ -24,6 +24,7 @@ use crate::fault::Phase;
 use crate::time::Instant;
 
 use super::speed::Speed;
+use super::spent::Spent;
 use super::timeouts::{PhaseLimits, Timeouts};
 
 /// What the call is doing.
@@ -304,6 +305,24 @@ impl Clocks {
             Phase::Total => self.mark - self.start,
             phase => self.spent[phase as usize],
         })
+    }
+
+    /// As [`spent`](Self::spent), up to `now` and for all phases.
+    pub fn spent_by(&self, now: Instant) -> Spent {
+        let running = now.as_nanos().saturating_sub(self.mark);
+        let current = match self.state {
+            State::In(phase) => Some(phase),
+            State::Begun => Some(Phase::Pool),
+            State::Suspended(_) | State::Resting | State::Finished => None,
+        };
+        let mut all = Spent::default();
+        for (phase, mut nanos) in Phase::ALL.into_iter().zip(self.spent) {
+            if current == Some(phase) {
+                nanos += running;
+            }
+            all.add(phase, nanos);
+        }
+        all
     }
 
     /// Time for which phase clocks stood still, as of the same moment.

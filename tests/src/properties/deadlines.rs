@@ -140,3 +140,25 @@ pub fn i2_6_what_is_told_of_a_deadline_shrinks(data: &[u8]) {
         told = left;
     }
 }
+
+/// Any bytes are a deadline or none; and what is told of one that was read is no longer.
+///
+/// # Panics
+///
+/// Where it does not hold.
+pub fn deadline_values(data: &[u8]) {
+    for header in [
+        DeadlineHeader::GrpcTimeout,
+        DeadlineHeader::EnvoyExpected,
+        DeadlineHeader::RequestTimeout,
+    ] {
+        let Some(left) = header.parse(data) else {
+            continue;
+        };
+        let again = header.format(left);
+        let told = again.map(|value| header.parse(value.as_bytes()).expect("its own value"));
+        assert!(told.is_none_or(|told| told <= left), "{told:?} of {left:?}");
+        let fields = [(header.name().as_bytes(), data)];
+        assert_eq!(DeadlineHeader::least(fields), Some(left));
+    }
+}

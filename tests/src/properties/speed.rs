@@ -85,6 +85,10 @@ pub fn min_speed(data: &[u8]) {
         let left = Duration::from_nanos(log.fires() * SECOND - log.active);
         let next = runs.then_some((now + left, phase));
         assert_eq!(clocks.poll_timeout(), next);
-        assert!(clocks.lower_bound(now).is_some_and(|bound| bound <= now + left));
+        assert!(
+            clocks
+                .lower_bound(now)
+                .is_some_and(|bound| bound <= now + left)
+        );
     }
 }

@@ -14,6 +14,7 @@ mod hostile;
 mod jumps;
 mod limits;
 mod policies;
+mod records;
 mod reentry;
 mod replays;
 mod requests;

@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use fulmar_core::retry::Cause;
-use fulmar_sim::{AttemptOutcome, Client, Error, Fate, Phase, Sim, StopReason, Timeouts};
+use fulmar_sim::{AttemptOutcome, Body, Client, Error, Fate, Phase, Sim, StopReason, Timeouts};
 
-use crate::support::{builder, drain, echo, ms, secs};
+use super::support::{builder, drain, echo, ms, secs};
+use super::uploads::slow_stream;
 
 /// 100 bytes/s over 3 s, and no other limit.
 fn guarded(sim: &Sim) -> Client {
@@ -39,11 +40,17 @@ fn a_body_that_drips_is_too_slow_after_one_window() {
     let run = sim.run(read(client));
     let error = run.expect().as_ref().unwrap_err();
     assert!(error.is_timeout() && !error.is_deadline(), "{error}");
-    assert_eq!((error.phase(), error.fate()), (Some(Phase::Body), Fate::Processed));
+    assert_eq!(
+        (error.phase(), error.fate()),
+        (Some(Phase::Body), Fate::Processed)
+    );
     // Five times 40 bytes: the sixth leaves after 3 s.
     assert_eq!(error.too_slow(), Some(66));
     assert_eq!(error.retry_stop_reason(), Some(StopReason::NotRetryable));
-    assert!(error.to_string().contains("too slow, 66 bytes/s"), "{error}");
+    assert!(
+        error.to_string().contains("too slow, 66 bytes/s"),
+        "{error}"
+    );
     assert_eq!(run.elapsed(), ms(5) + secs(3));
     assert_eq!(run.leaks(), [""; 0]);
 }
@@ -92,11 +99,17 @@ fn an_upload_that_the_peer_takes_too_slowly_is_not_sent_again() {
         put.send().await.unwrap_err()
     });
     let error = run.expect();
-    assert_eq!((error.phase(), error.fate()), (Some(Phase::Write), Fate::MaybeProcessed));
+    assert_eq!(
+        (error.phase(), error.fate()),
+        (Some(Phase::Write), Fate::MaybeProcessed)
+    );
     assert!(error.too_slow().is_some(), "{error}");
     assert_eq!((error.tries(), error.retry_exhausted()), (1, false));
     let outcome = &error.attempts()[0].outcome;
-    assert_eq!(*outcome, AttemptOutcome::Failed(Cause::TooSlow(Phase::Write)));
+    assert_eq!(
+        *outcome,
+        AttemptOutcome::Failed(Cause::TooSlow(Phase::Write))
+    );
     assert_eq!(run.leaks(), [""; 0]);
 }
 
@@ -104,11 +117,8 @@ fn an_upload_that_the_peer_takes_too_slowly_is_not_sent_again() {
 fn an_upload_that_waits_for_its_own_source_is_not_too_slow() {
     let mut sim = Sim::seeded(1);
     echo(&sim, "api.test:80");
-    let (client, handle) = (guarded(&sim), sim.handle());
-    let body = fulmar_sim::Body::factory(
-        move || crate::uploads::dripping(handle.clone(), 4, secs(20)),
-        None,
-    );
+    let client = guarded(&sim);
+    let body = Body::stream(slow_stream(&sim, &["a", "b", "c"], secs(20)));
     let run = sim.run(async move {
         let put = client.put("http://api.test/").body(body);
         put.send().await.map(|response| response.status())
@@ -122,6 +132,9 @@ fn a_window_that_cannot_be_measured_fails_the_build() {
         let sim = Sim::seeded(1);
         let timeouts = Timeouts::new().min_speed(1, window);
         let error = builder(&sim).timeouts(timeouts).build().unwrap_err();
-        assert!(error.is_builder() && error.to_string().contains("min_speed"), "{error}");
+        assert!(
+            error.is_builder() && error.to_string().contains("min_speed"),
+            "{error}"
+        );
     }
 }
