@@ -49,6 +49,15 @@ struct Grant {
     why: Why,
 }
 
+/// The user's rule, before an attempt is decided on.
+#[derive(Clone, Copy, Debug, Default)]
+enum Rule {
+    #[default]
+    ToAsk,
+    /// It was asked beforehand.
+    Said(Option<Ruling>),
+}
+
 /// One logical request over its attempts.
 ///
 /// It sees no bytes and sends nothing: it is told facts, and says what follows. Nothing is
@@ -70,8 +79,7 @@ pub struct Call {
     /// Why the call got no other attempt. The caller may have its response all the same.
     reason: Option<StopReason>,
     is_stopped: bool,
-    /// What the user's rule said beforehand.
-    consulted: Option<Option<Ruling>>,
+    rule: Rule,
     history: History,
 }
 
@@ -91,7 +99,7 @@ impl Call {
             fate: Fate::NotProcessed,
             reason: None,
             is_stopped: false,
-            consulted: None,
+            rule: Rule::ToAsk,
             history: History::default(),
         }
     }
@@ -196,7 +204,7 @@ impl Call {
     /// Asks the user's rule about what the next `handle_head` or `handle_failure` is told. Optional:
     /// for who calls those under a lock, under which nothing of the user's should run.
     pub fn consult(&mut self, seen: Seen<'_>) {
-        self.consulted = Some(self.policy.ask(self.request, seen));
+        self.rule = Rule::Said(self.policy.ask(self.request, seen));
     }
 
     /// Adds to the record of the attempt that failed just now on which connection it ran, and
@@ -264,9 +272,10 @@ impl Call {
     }
 
     fn overrule(&mut self, class: Class, seen: Seen<'_>) -> Class {
-        let policy = &self.policy;
-        let ask = || policy.ask(self.request, seen);
-        let ruling = self.consulted.take().unwrap_or_else(ask);
+        let ruling = match std::mem::take(&mut self.rule) {
+            Rule::ToAsk => self.policy.ask(self.request, seen),
+            Rule::Said(ruling) => ruling,
+        };
         ruling.map_or(class, |ruling| ruling.overrule(class))
     }
 

@@ -130,7 +130,7 @@ fn whoever_watches_tells_a_call_that_was_cancelled_from_one_whose_deadline_passe
         .retry(Retry::never())
         .observer(move |record: &Record| {
             if let Event::CallEnded { outcome, .. } = &record.event {
-                kept.lock().unwrap().push(outcome.clone());
+                kept.lock().unwrap().push(*outcome);
             }
         });
     let client = client.build().unwrap();

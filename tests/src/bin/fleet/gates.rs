@@ -48,7 +48,7 @@ impl Gates<'_> {
     }
 
     /// A number that no gate is set for, shown beside the gate of its like.
-    fn beside(&self, name: &str, limit: f64, measured: f64) {
+    fn beside(name: &str, limit: f64, measured: f64) {
         let mark = if measured <= limit { "" } else { "  above it" };
         println!("{name:72} {limit:>9.5}* {measured:>10.5}{mark} (no gate)");
     }
@@ -74,7 +74,7 @@ impl Gates<'_> {
                 match (clients, fault) {
                     // The gate was chosen for a brown-out: a refused retry costs half of one that
                     // timed out, and of three requests in half a minute any allowance is much.
-                    (10_000, Fault::Refused) => self.beside(&name, limit, during),
+                    (10_000, Fault::Refused) => Self::beside(&name, limit, during),
                     _ => self.gate(&name, limit, during),
                 }
                 if clients < 10_000 {
