@@ -20,16 +20,18 @@ mod decide;
 mod history;
 mod verdict;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rand_core::Rng;
 
 use crate::budget::Budget;
+use crate::deadline::Spent;
 use crate::fault::{Fate, Phase};
 use crate::retry::{
-    AttemptFacts, Cause, Class, HeadFacts, Replay, Retry, Retryable, Seen, StopReason, classify,
-    classify_status, is_plain,
+    AttemptFacts, Cause, Class, HeadFacts, Replay, Retry, Retryable, Ruling, Seen, StopReason,
+    classify, classify_status, is_plain,
 };
 use crate::time::Instant;
 
@@ -37,14 +39,23 @@ use decide::{Decision, Ending};
 use history::History;
 
 pub use crate::retry::facts::Request;
-pub use history::{AttemptRecord, Outcome};
+pub use history::{AttemptRecord, Outcome, Why};
 pub use verdict::{Again, Verdict};
 
 /// What the next attempt was granted, until it begins.
 #[derive(Clone, Copy, Debug, Default)]
 struct Grant {
     delay: Option<Duration>,
-    transparent: bool,
+    why: Why,
+}
+
+/// The user's rule, before an attempt is decided on.
+#[derive(Clone, Copy, Debug, Default)]
+enum Rule {
+    #[default]
+    ToAsk,
+    /// It was asked beforehand.
+    Said(Option<Ruling>),
 }
 
 /// One logical request over its attempts.
@@ -68,6 +79,7 @@ pub struct Call {
     /// Why the call got no other attempt. The caller may have its response all the same.
     reason: Option<StopReason>,
     is_stopped: bool,
+    rule: Rule,
     history: History,
 }
 
@@ -87,6 +99,7 @@ impl Call {
             fate: Fate::NotProcessed,
             reason: None,
             is_stopped: false,
+            rule: Rule::ToAsk,
             history: History::default(),
         }
     }
@@ -118,9 +131,7 @@ impl Call {
             return self.end(reason, true);
         }
         let class = classify_status(self.request, head, &self.policy);
-        let class = self
-            .policy
-            .overrule(class, self.request, Seen::Status(head.status));
+        let class = self.overrule(class, Seen::Status(head.status));
         if let (Class::Retryable { .. }, Some(asked)) = (class, head.retry_after) {
             // Not longer than a call would wait: the origin may think better of it.
             budget.shut(now, asked.min(self.policy.longest_wait));
@@ -162,9 +173,7 @@ impl Call {
         }
         let mut class = classify(self.request, facts, &self.policy);
         if facts.delivered == 0 {
-            class = self
-                .policy
-                .overrule(class, self.request, Seen::Failure(&facts.cause));
+            class = self.overrule(class, Seen::Failure(&facts.cause));
         }
         self.fate = self.fate.max(class.fate());
         self.record(
@@ -192,6 +201,18 @@ impl Call {
         }
     }
 
+    /// Asks the user's rule about what the next `handle_head` or `handle_failure` is told. Optional:
+    /// for who calls those under a lock, under which nothing of the user's should run.
+    pub fn consult(&mut self, seen: Seen<'_>) {
+        self.rule = Rule::Said(self.policy.ask(self.request, seen));
+    }
+
+    /// Adds to the record of the attempt that failed just now on which connection it ran, and
+    /// where its time went: `spent` is of the whole call so far.
+    pub fn annotate(&mut self, connection: (u64, Option<Arc<SocketAddr>>), spent: Spent) {
+        self.history.annotate(self.number, connection, spent);
+    }
+
     /// Whether no rule looks at a response with this status: it can go to the caller at once.
     pub const fn is_plain(status: u16) -> bool {
         is_plain(status)
@@ -211,6 +232,12 @@ impl Call {
     /// The number of the attempt that runs or ended last, from 1; zero before the first.
     pub fn attempt(&self) -> u32 {
         self.number
+    }
+
+    /// How many attempts the policy allows from the one that runs on, itself included.
+    pub fn attempts_left(&self) -> u32 {
+        let before = self.counted().saturating_sub(1);
+        self.policy.max_attempts.saturating_sub(before).max(1)
     }
 
     /// How many of the attempts were transparent retries.
@@ -244,6 +271,14 @@ impl Call {
         self.reason.is_some_and(StopReason::is_exhausted)
     }
 
+    fn overrule(&mut self, class: Class, seen: Seen<'_>) -> Class {
+        let ruling = match std::mem::take(&mut self.rule) {
+            Rule::ToAsk => self.policy.ask(self.request, seen),
+            Rule::Said(ruling) => ruling,
+        };
+        ruling.map_or(class, |ruling| ruling.overrule(class))
+    }
+
     fn is_replayable(&self, body_pulled: bool) -> bool {
         self.request.replay != Replay::OneShot || !body_pulled
     }
@@ -260,9 +295,19 @@ impl Call {
             self.once_used |= once.bit();
         }
         self.previous = draw;
+        let delay = again.at - now;
+        let least = if again.evict_oldest {
+            draw.max(decide::LOCAL_DELAY)
+        } else {
+            draw
+        };
         self.granted = Grant {
-            delay: Some(again.at - now),
-            transparent: again.transparent,
+            delay: Some(delay),
+            why: match delay {
+                _ if again.transparent => Why::Transparent,
+                longer if longer > least => Why::Asked,
+                _ => Why::Backoff,
+            },
         };
         Verdict::Retry(again)
     }
@@ -301,7 +346,10 @@ impl Call {
             outcome,
             fate,
             delay: self.granted.delay,
-            transparent: self.granted.transparent,
+            why: self.granted.why,
+            connection: 0,
+            peer: None,
+            spent: Spent::default(),
         });
     }
 }

@@ -13,6 +13,7 @@ use fulmar_tests::loopback::{Loopback, respond};
 use fulmar_tokio::{
     Body, Bytes, Client, Error, Limits, Phase, Response, Retry, Sending, Timeouts, Tokio,
 };
+use socket2::{Domain, Socket, Type};
 use tokio::runtime::{Builder, Runtime};
 
 fn current_thread() -> Runtime {
@@ -344,6 +345,66 @@ fn each_phase_times_out_within_the_resolution_of_the_runtimes_timers() {
         let late = elapsed.checked_sub(limit).unwrap_or(Duration::MAX);
         assert!(late <= Duration::from_millis(2), "{phase}: {elapsed:?}");
     }
+}
+
+#[test]
+fn waiting_dialling_and_writing_time_out_within_the_resolution_of_the_runtimes_timers() {
+    let server = Loopback::start(|request, stream| {
+        if request.target == "/half" {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")?;
+        }
+        thread::sleep(Duration::from_secs(60));
+        Ok(false)
+    });
+    let limit = Duration::from_millis(12_345);
+    let none = Timeouts::none();
+    let (full, _clients, hole) = full_listener();
+    let (_listener, unread) = black_hole();
+    for (url, timeouts, phase) in [
+        (server.url("/half"), none.pool(limit), Phase::Pool),
+        (hole, none.connect(limit), Phase::Connect),
+        (unread, none.write(limit), Phase::Write),
+    ] {
+        let client = Client::builder(Tokio::new())
+            .limits(Limits::new().per_origin(1))
+            .retry(Retry::never())
+            .timeouts(timeouts);
+        let client = client.build().unwrap();
+        let (error, elapsed) = current_thread().block_on(async {
+            let mut held = None;
+            if phase == Phase::Pool {
+                held = Some(client.get(&*url).send().await.unwrap());
+            }
+            let post = client.post(&*url).body(vec![0; 64 << 20]);
+            tokio::time::pause();
+            let begun = tokio::time::Instant::now();
+            let error = post.send().await.unwrap_err();
+            drop(held);
+            (error, begun.elapsed())
+        });
+        assert_eq!(error.phase(), Some(phase), "{error}");
+        let late = elapsed.checked_sub(limit).unwrap_or(Duration::MAX);
+        assert!(late <= Duration::from_millis(2), "{phase}: {elapsed:?}");
+    }
+    drop(full);
+}
+
+/// A listener whose queue is full, so that the next connect gets no answer.
+fn full_listener() -> (Socket, Vec<Socket>, String) {
+    let listener = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any: std::net::SocketAddr = ([127, 0, 0, 1], 0).into();
+    listener.bind(&any.into()).unwrap();
+    listener.listen(0).unwrap();
+    let addr = listener.local_addr().unwrap();
+    let clients = (0..4).map(|_| {
+        let client = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        client.set_nonblocking(true).unwrap();
+        let _ = client.connect(&addr);
+        client
+    });
+    let clients = clients.collect();
+    let url = format!("http://{}/", addr.as_socket().unwrap());
+    (listener, clients, url)
 }
 
 #[test]

@@ -4,7 +4,7 @@
 //! in `client_scenarios`.
 
 use fulmar_tests::properties::call::lives;
-use fulmar_tests::properties::{backoff, clocks, deadlines, retry_after};
+use fulmar_tests::properties::{backoff, clocks, deadlines, retry_after, speed};
 use proptest::prelude::*;
 
 macro_rules! invariants {
@@ -41,4 +41,6 @@ invariants! {
     i2_5_no_time_is_unaccounted: deadlines::i2_5_no_time_is_unaccounted, 300;
     i2_6_what_is_told_of_a_deadline_shrinks:
         deadlines::i2_6_what_is_told_of_a_deadline_shrinks, 200;
+    any_bytes_are_a_deadline_or_none: deadlines::deadline_values, 20;
+    a_body_is_too_slow_at_the_very_second_that_an_oracle_finds: speed::min_speed, 200;
 }

@@ -889,3 +889,18 @@ fn bodies_that_nobody_reads_are_drained_four_at_a_time() {
     s.park(slots[0], "x");
     assert_eq!((s.pool.gauges().draining, s.pool.gauges().idle), (3, 1));
 }
+
+#[test]
+fn the_connection_that_has_idled_longest_can_be_asked_for_its_descriptor() {
+    let mut s = Scene::new(Limits::new());
+    for (route, conn) in [(A, "old"), (B, "young")] {
+        let slot = s.busy(route, conn);
+        s.pass(1.0);
+        s.park(slot, conn);
+    }
+    s.pool.evict_oldest(s.now);
+    assert_eq!(s.pool.gauges().idle, 1);
+    assert!(matches!(s.checkout(B), Lease::Idle(_, "young", _)));
+    assert!(matches!(s.checkout(A), Lease::Dial(..)));
+    s.pool.evict_oldest(s.now);
+}

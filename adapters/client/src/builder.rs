@@ -162,6 +162,21 @@ impl ClientBuilder {
         self
     }
 
+    /// Sends with every attempt which one of its call it is, from 1, transparent ones included, in
+    /// the field `name`. Default: not sent. A field of that name that a request set itself is
+    /// replaced.
+    pub fn attempt_header<K>(mut self, name: K) -> Self
+    where
+        HeaderName: TryFrom<K>,
+        <HeaderName as TryFrom<K>>::Error: Into<http::Error>,
+    {
+        match field(name, "1") {
+            Ok((name, _)) => self.propagation.count_attempts(name),
+            Err(error) => self.mistake = self.mistake.or(Some(error)),
+        }
+        self
+    }
+
     /// Builds the client. No runtime need be there.
     ///
     /// # Errors
@@ -169,7 +184,7 @@ impl ClientBuilder {
     /// `Kind::Builder` where settings contradict each other or a default header is invalid.
     pub fn build(mut self) -> Result<Client, Error> {
         if let Some(mistake) = self.mistake.take() {
-            return Err(mistake);
+            return Err(mistake.of_kind(Kind::Builder));
         }
         let wrong = |error: Box<dyn std::error::Error + Send + Sync>| {
             Error::new(Kind::Builder).caused_by(error)

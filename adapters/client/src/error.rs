@@ -7,8 +7,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use fulmar_core::call::AttemptRecord;
+use fulmar_core::deadline::Clocks;
 use fulmar_core::fault::{Fate, Fault, FaultKind, Phase};
 use fulmar_core::retry::StopReason;
+use fulmar_core::time::Instant;
 use http::StatusCode;
 
 /// What kind of thing went wrong.
@@ -40,7 +42,7 @@ pub enum Kind {
 impl Kind {
     const fn as_str(self) -> &'static str {
         match self {
-            Self::Builder => "contradictory settings",
+            Self::Builder => "invalid settings",
             Self::Request => "invalid request",
             Self::Connect => "cannot connect",
             Self::Timeout => "timed out",
@@ -78,6 +80,8 @@ struct Detail {
 enum Cause {
     None,
     Text(Cow<'static, str>),
+    /// Bytes a second.
+    Slow(u64),
     Fault(Fault),
     Protocol(fulmar_core::h1::Error),
     Other(Arc<dyn StdError + Send + Sync>),
@@ -155,12 +159,24 @@ impl Error {
         Self::new(Kind::Timeout).at(phase)
     }
 
+    /// A limit that the clocks say has passed.
+    pub(crate) fn expired(clocks: &Clocks, now: Instant, phase: Phase) -> Self {
+        match clocks.slowness(now) {
+            Some(rate) => Self::timeout(phase).edit(|detail| detail.cause = Cause::Slow(rate)),
+            None => Self::timeout(phase),
+        }
+    }
+
     /// A dial that ran out of the client's own time: the system had no part in it.
     pub(crate) fn of_dial_timeout(fault: &Fault) -> Self {
         match &fault.detail {
             Some(detail) => Self::timeout(fault.phase).because(detail.to_string()),
             None => Self::timeout(fault.phase),
         }
+    }
+
+    pub(crate) fn of_kind(self, kind: Kind) -> Self {
+        self.edit(|detail| detail.kind = kind)
     }
 
     pub(crate) fn at(self, phase: Phase) -> Self {
@@ -197,6 +213,7 @@ impl Error {
         match &self.0.cause {
             Cause::None => self.0.kind.as_str().to_owned(),
             Cause::Text(text) => text.to_string(),
+            Cause::Slow(rate) => too_slow(*rate),
             Cause::Fault(fault) => fault.to_string(),
             Cause::Protocol(error) => error.to_string(),
             Cause::Other(error) => error.to_string(),
@@ -247,6 +264,15 @@ impl Error {
     /// Whether the overall deadline passed: the caller's, not a phase's.
     pub fn is_deadline(&self) -> bool {
         self.is_timeout() && self.0.phase == Some(Phase::Total)
+    }
+
+    /// Bytes a second, where a body moved more slowly than
+    /// [`Timeouts::min_speed`](fulmar_core::deadline::Timeouts::min_speed) asks for.
+    pub fn too_slow(&self) -> Option<u64> {
+        match self.0.cause {
+            Cause::Slow(rate) => Some(rate),
+            _ => None,
+        }
     }
 
     /// Whether no connection could be made (timeouts of the dial included).
@@ -309,6 +335,10 @@ impl Error {
     }
 }
 
+fn too_slow(rate: u64) -> String {
+    format!("too slow, {rate} bytes/s")
+}
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let detail = &*self.0;
@@ -319,6 +349,7 @@ impl fmt::Display for Error {
         match &detail.cause {
             Cause::None => {}
             Cause::Text(text) => write!(f, ": {text}")?,
+            Cause::Slow(rate) => write!(f, ": {}", too_slow(*rate))?,
             Cause::Fault(fault) => write!(f, ": {fault}")?,
             Cause::Protocol(error) => write!(f, ": {error}")?,
             Cause::Other(error) => write!(f, ": {error}")?,
@@ -359,7 +390,7 @@ impl fmt::Debug for Error {
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.0.cause {
-            Cause::None | Cause::Text(_) => None,
+            Cause::None | Cause::Text(_) | Cause::Slow(_) => None,
             Cause::Fault(fault) => Some(fault),
             Cause::Protocol(error) => Some(error),
             Cause::Other(error) => Some(&**error),

@@ -113,6 +113,14 @@ impl Exchange {
         }
     }
 
+    /// The connection's number and peer.
+    pub(crate) fn connection(&self) -> (u64, Option<Arc<SocketAddr>>) {
+        match self {
+            Self::H1(h1) => (h1.id, h1.peer.clone()),
+            Self::H2(stream) => match *stream {},
+        }
+    }
+
     pub(crate) fn peer(&self) -> Option<Arc<SocketAddr>> {
         match self {
             Self::H1(h1) => h1.peer.clone(),

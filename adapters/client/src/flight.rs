@@ -75,14 +75,8 @@ impl<F: Future> Flight<F> {
 
     /// Polls those that were woken, until one is ready. `Ready(None)`: there is none at all.
     pub(crate) fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, F::Output)>> {
-        let mut turns = {
-            let mut ready = lock(&self.ready);
-            match &mut ready.waker {
-                Some(waker) => waker.clone_from(cx.waker()),
-                none => *none = Some(cx.waker().clone()),
-            }
-            ready.queue.len()
-        };
+        self.listen(cx);
+        let mut turns = lock(&self.ready).queue.len();
         while turns > 0 {
             turns -= 1;
             let Some(child) = lock(&self.ready).queue.pop_front() else {
@@ -102,22 +96,31 @@ impl<F: Future> Flight<F> {
         Poll::Pending
     }
 
+    fn listen(&self, cx: &Context<'_>) {
+        let is_same = |waker: &Waker| waker.will_wake(cx.waker());
+        let is_known = lock(&self.ready).waker.as_ref().is_some_and(is_same);
+        if !is_known {
+            let waker = cx.waker().clone();
+            // The former one is dropped outside the lock: that may run anything.
+            let _replaced = lock(&self.ready).waker.replace(waker);
+        }
+    }
+
     fn poll_child(&mut self, child: &Arc<Child>) -> Option<(usize, F::Output)> {
         let place = self.slots.get_mut(child.slot)?;
         // Its future may be over, and another in its place.
-        let slot = place
-            .as_mut()
-            .filter(|slot| Arc::ptr_eq(&slot.child, child))?;
+        let mut slot = place.take_if(|slot| Arc::ptr_eq(&slot.child, child))?;
         child.is_queued.store(false, Ordering::Release);
         let waker = Waker::from(child.clone());
+        // Out of its place while it runs: one that panics is gone, and nobody waits for it.
+        self.free.push(child.slot);
         match slot.future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => {
-                let key = slot.key;
-                *place = None;
-                self.free.push(child.slot);
-                Some((key, output))
+            Poll::Ready(output) => Some((slot.key, output)),
+            Poll::Pending => {
+                self.free.pop();
+                *place = Some(slot);
+                None
             }
-            Poll::Pending => None,
         }
     }
 }
@@ -238,6 +241,28 @@ mod tests {
         flight.push(0, Restless);
         let cx = &mut Context::from_waker(Waker::noop());
         assert_eq!(flight.poll_next(cx), Poll::Pending);
+    }
+
+    #[test]
+    fn one_that_panics_is_gone_and_the_others_go_on() {
+        struct Panics(bool);
+        impl Future for Panics {
+            type Output = ();
+            fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+                assert!(!self.0, "as it was told to");
+                Poll::Ready(())
+            }
+        }
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut flight = Flight::new();
+        flight.push(0, Panics(true));
+        flight.push(1, Panics(false));
+        let poll = std::panic::AssertUnwindSafe(|| flight.poll_next(cx));
+        assert!(std::panic::catch_unwind(poll).is_err());
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert_eq!(flight.len(), 1);
+        assert_eq!(flight.poll_next(cx), Poll::Ready(Some((1, ()))));
+        assert_eq!(flight.poll_next(cx), Poll::Ready(None));
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl Incoming {
 
     fn wait(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Result<Bytes, Error>>> {
         if let Some(phase) = self.clocks.expired(now) {
-            return self.fail(Error::timeout(phase));
+            return self.fail(Error::expired(&self.clocks, now, phase));
         }
         let next = self
             .clocks

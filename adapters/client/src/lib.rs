@@ -23,6 +23,7 @@ mod flight;
 mod h1;
 mod idempotency;
 mod incoming;
+mod lanes;
 mod observer;
 mod propagation;
 mod request;
@@ -38,8 +39,8 @@ mod wire;
 
 pub use bytes::Bytes;
 pub use fulmar_core::backoff::{Backoff, Jitter};
-pub use fulmar_core::call::{AttemptRecord, Outcome as AttemptOutcome};
-pub use fulmar_core::deadline::{DeadlineHeader, Timeouts};
+pub use fulmar_core::call::{AttemptRecord, Outcome as AttemptOutcome, Why};
+pub use fulmar_core::deadline::{DeadlineHeader, MinSpeed, Spent, Timeouts};
 pub use fulmar_core::fault::{Fate, Phase};
 pub use fulmar_core::pool::{Config as PoolConfig, Gauges, Limits};
 pub use fulmar_core::retry::{Retry, Ruling, Seen, StopReason};

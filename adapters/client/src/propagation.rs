@@ -1,4 +1,5 @@
-//! What is left of the deadline, told to origins that were named for it.
+//! What an attempt tells of its call: what is left of the deadline, to origins that were named for
+//! it, and which attempt it is.
 
 use fulmar_core::deadline::DeadlineHeader;
 use fulmar_core::time::Instant;
@@ -8,29 +9,45 @@ use crate::request::Parts;
 use crate::shared::Shared;
 use crate::url::Url;
 
-/// Which origins are told, and how. Nobody, unless the user says so.
+/// Who is told, and how. Nobody, unless the user says so.
 #[derive(Debug, Default)]
-pub(crate) struct Propagation(Vec<(Url, DeadlineHeader)>);
+pub(crate) struct Propagation {
+    deadlines: Vec<(Url, DeadlineHeader)>,
+    attempt: Option<HeaderName>,
+}
 
 impl Propagation {
     pub(crate) fn add(&mut self, origin: Url, header: DeadlineHeader) {
-        self.0.push((origin, header));
+        self.deadlines.push((origin, header));
+    }
+
+    pub(crate) fn count_attempts(&mut self, name: HeaderName) {
+        self.attempt = Some(name);
     }
 
     fn header_for(&self, url: &Url) -> Option<DeadlineHeader> {
         let is_it = |(origin, _): &&(Url, _)| origin.origin() == url.origin();
-        self.0.iter().find(is_it).map(|(_, header)| *header)
+        self.deadlines.iter().find(is_it).map(|(_, header)| *header)
     }
 }
 
 impl Parts {
-    /// Writes what is left at the start of this attempt into the request. False: nothing is.
-    pub(crate) fn stamp_deadline(
+    /// Writes into the request what this attempt tells. False: it has no time left.
+    pub(crate) fn stamp(
         &mut self,
         shared: &Shared,
         now: Instant,
         deadline: Option<Instant>,
+        attempt: u32,
     ) -> bool {
+        if let Some(name) = &shared.settings.propagation.attempt {
+            self.headers_mut().insert(name.clone(), attempt.into());
+        }
+        self.stamp_deadline(shared, now, deadline)
+    }
+
+    /// Writes what is left at the start of this attempt. False: nothing is.
+    fn stamp_deadline(&mut self, shared: &Shared, now: Instant, deadline: Option<Instant>) -> bool {
         let (Some(header), Some(deadline)) =
             (shared.settings.propagation.header_for(&self.url), deadline)
         else {

@@ -279,6 +279,11 @@ impl RequestBuilder {
         self.option(|options| options.idempotent = true)
     }
 
+    /// Whom it is for, unless it is invalid.
+    pub(crate) fn origin(&self) -> Option<&str> {
+        self.parts.as_ref().ok().map(|parts| parts.url.origin())
+    }
+
     fn timeouts_in_force(&self) -> Timeouts {
         let own = self
             .parts

@@ -34,7 +34,8 @@ type Work = BoxFuture<Result<(), BoxError>>;
 struct Door {
     deadline: Option<Instant>,
     branches: Vec<(Cow<'static, str>, Work)>,
-    cancels: bool,
+    /// Every branch is to be cancelled: those that run, and so many of `branches`.
+    cancels: Option<usize>,
     is_over: bool,
     waker: Option<Waker>,
 }
@@ -140,7 +141,7 @@ impl Scope {
         Self(Arc::new(Mutex::new(Door {
             deadline,
             branches: Vec::new(),
-            cancels: false,
+            cancels: None,
             is_over: false,
             waker: None,
         })))
@@ -168,7 +169,7 @@ impl Scope {
     pub fn cancel(&self) {
         let waker = {
             let mut door = self.lock();
-            door.cancels = true;
+            door.cancels = Some(door.branches.len());
             door.waker.take()
         };
         waker.into_iter().for_each(Waker::wake);
@@ -217,7 +218,9 @@ where
     }
 
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Scoped<T>, ScopeError>> {
-        self.scope.lock().waker = Some(cx.waker().clone());
+        let waker = cx.waker().clone();
+        // The former one is dropped outside the lock: that may run anything.
+        let _replaced = self.scope.lock().waker.replace(waker);
         match self.step(cx) {
             Ok(true) => {}
             Ok(false) => return Poll::Pending,
@@ -287,7 +290,7 @@ where
 
     fn has_news(&self) -> bool {
         let door = self.scope.lock();
-        door.cancels || !door.branches.is_empty()
+        door.cancels.is_some() || !door.branches.is_empty()
     }
 
     /// Does what was asked of the scope: cancels, and starts.
@@ -298,10 +301,10 @@ where
             (cancels, std::mem::take(&mut door.branches))
         };
         let now = self.net.now();
-        if cancels {
+        if cancels.is_some() {
             self.drop_branches(now, Outcome::Cancelled);
         }
-        for (name, work) in added {
+        for (place, (name, work)) in added.into_iter().enumerate() {
             let branch = Branch {
                 name,
                 outcome: Outcome::Cancelled,
@@ -309,7 +312,8 @@ where
             };
             let index = self.branches.len();
             self.branches.push((now, branch));
-            if !cancels {
+            // Those added after the word to cancel were not meant.
+            if cancels.is_none_or(|cancelled| place >= cancelled) {
                 self.flight.push(index, work);
             }
         }

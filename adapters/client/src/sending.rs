@@ -22,7 +22,7 @@ use fulmar_core::fault::{Fate, FaultKind, Phase};
 use fulmar_core::h1::{RequestHead, Reuse};
 use fulmar_core::http::ResponseHead;
 use fulmar_core::pool::{Ask, Discard, Lease, Refusal, Slot, Ticket};
-use fulmar_core::retry::{AttemptFacts, Cause, HeadFacts, StopReason, parse_retry_after};
+use fulmar_core::retry::{AttemptFacts, Cause, HeadFacts, Seen, StopReason, parse_retry_after};
 use fulmar_core::time::Instant;
 use fulmar_core::trace::{Event, Outcome};
 use http::Method;
@@ -230,6 +230,7 @@ impl Live {
         }
         let attempt = self.call.begin_attempt(now);
         self.clocks.begin_attempt(now);
+        self.clocks.split(self.call.attempts_left());
         shared.emit(self.id, || Event::AttemptStarted { attempt });
         self.lease(shared, parts, cx, now)
     }
@@ -372,7 +373,7 @@ impl Live {
         let connection = h1.id;
         self.upload = Upload::new(parts.body.attempt());
         self.clocks.entered(now, Phase::Write);
-        if !parts.stamp_deadline(shared, now, self.clocks.overall()) {
+        if !parts.stamp(shared, now, self.clocks.overall(), self.call.attempt()) {
             self.step = Step::Exchanging(Exchange::H1(h1));
             return self.expire(shared, parts, now, Phase::Total);
         }
@@ -558,11 +559,17 @@ impl Live {
             ..HeadFacts::new(head.status().as_u16())
         };
         let overall = self.clocks.overall();
-        shared.locked(|state| {
+        self.call.consult(Seen::Status(facts.status));
+        let verdict = shared.locked(|state| {
             let State { pool, rng, .. } = state;
             let budget = pool.budget(now, parts.url.origin());
             self.call.handle_head(now, &facts, overall, budget, rng)
-        })
+        });
+        if let Step::Exchanging(exchange) = &self.step {
+            let spent = self.clocks.spent_by(now);
+            self.call.annotate(exchange.connection(), spent);
+        }
+        verdict
     }
 
     fn handle_refusal(
@@ -642,8 +649,12 @@ impl Live {
         now: Instant,
         phase: Phase,
     ) -> Progress {
-        let cause = Cause::Timeout(phase);
-        self.attempt_failed(shared, parts, now, cause, Error::timeout(phase))
+        let error = Error::expired(&self.clocks, now, phase);
+        let cause = match error.too_slow() {
+            Some(_) => Cause::TooSlow(phase),
+            None => Cause::Timeout(phase),
+        };
+        self.attempt_failed(shared, parts, now, cause, error)
     }
 
     fn attempt_failed(
@@ -654,12 +665,12 @@ impl Live {
         cause: Cause,
         error: Error,
     ) -> Progress {
-        let (mut accepted, mut response_bytes, mut peer) = (0, 0, None);
+        let (mut accepted, mut response_bytes, mut connection) = (0, 0, (0, None));
         match std::mem::replace(&mut self.step, Step::Over) {
             Step::Exchanging(exchange) => {
                 accepted = exchange.accepted();
                 response_bytes = exchange.response_bytes();
-                peer = exchange.peer();
+                connection = exchange.connection();
                 exchange.discard(shared, "failed");
             }
             Step::Queued(ticket) => shared.locked(|state| state.pool.cancel(now, ticket)),
@@ -678,6 +689,7 @@ impl Live {
         parts.take_back(upload);
         let route = parts.url.origin();
         let overall = self.clocks.overall();
+        self.call.consult(Seen::Failure(&facts.cause));
         let verdict = shared.locked(|state| {
             let State { pool, rng, .. } = state;
             let budget = pool.budget(now, route);
@@ -689,8 +701,13 @@ impl Live {
             {
                 state.pool.evict_idle(now, route, idle_for);
             }
+            if matches!(verdict, Verdict::Retry(again) if again.evict_oldest) {
+                state.pool.evict_oldest(now);
+            }
             verdict
         });
+        let peer = connection.1.clone();
+        self.call.annotate(connection, self.clocks.spent_by(now));
         self.note_failure(shared, &error);
         match verdict {
             Verdict::Retry(again) => self.rest(shared, parts, now, &again, "failed attempt"),

@@ -19,7 +19,7 @@ use super::{Again, Call};
 /// a long list of stale ones is not walked to its end.
 const TRANSPARENT_MAX: u8 = 2;
 /// The least delay where this side is short of descriptors or ports.
-const LOCAL_DELAY: Duration = Duration::from_millis(250);
+pub(super) const LOCAL_DELAY: Duration = Duration::from_millis(250);
 /// `Retry-After` is spread by a tenth of itself, but at least by this (or the longest backoff).
 const SPREAD: Duration = Duration::from_secs(1);
 
@@ -121,7 +121,7 @@ impl Call {
     }
 
     /// Attempts that count against the policy's.
-    fn counted(&self) -> u32 {
+    pub(super) fn counted(&self) -> u32 {
         self.number.saturating_sub(u32::from(self.transparent_used))
     }
 

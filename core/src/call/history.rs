@@ -1,8 +1,11 @@
 //! The attempts that failed.
 
 use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::deadline::Spent;
 use crate::fault::Fate;
 use crate::retry::Cause;
 use crate::time::Instant;
@@ -14,6 +17,21 @@ pub enum Outcome {
     Status(u16),
     /// Without one, or within its body.
     Failed(Cause),
+}
+
+/// Why an attempt was made, and not before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Why {
+    /// It was the first.
+    #[default]
+    First,
+    /// At once, and free: the one before it was provably not processed.
+    Transparent,
+    /// After a backoff.
+    Backoff,
+    /// After the wait that the origin asked for (`Retry-After`).
+    Asked,
 }
 
 /// A failed attempt.
@@ -37,8 +55,14 @@ pub struct AttemptRecord {
     pub fate: Fate,
     /// The delay before it; none before the first.
     pub delay: Option<Duration>,
-    /// Whether it was a transparent retry.
-    pub transparent: bool,
+    /// Why it was made then.
+    pub why: Why,
+    /// The number of its connection within the client, as in trace events; zero where it got none.
+    pub connection: u64,
+    /// The peer of that connection, if that has an internet address.
+    pub peer: Option<Arc<SocketAddr>>,
+    /// Where its time went.
+    pub spent: Spent,
 }
 
 impl fmt::Display for Outcome {
@@ -56,7 +80,8 @@ impl fmt::Display for AttemptRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "attempt {}", self.number)?;
         match self.delay {
-            Some(_) if self.transparent => f.write_str(" at once")?,
+            Some(_) if self.why == Why::Transparent => f.write_str(" at once")?,
+            Some(delay) if self.why == Why::Asked => write!(f, " {delay:?} later, as asked")?,
             Some(delay) => write!(f, " after a rest of {delay:?}")?,
             None => {}
         }
@@ -73,6 +98,8 @@ impl fmt::Display for AttemptRecord {
 pub(super) struct History {
     records: Vec<AttemptRecord>,
     dropped: u32,
+    /// What the recorded attempts and those dropped have spent.
+    spent: Spent,
 }
 
 impl History {
@@ -85,6 +112,21 @@ impl History {
             self.dropped = self.dropped.saturating_add(1);
         }
         self.records.push(record);
+    }
+
+    /// Adds to the record of that attempt what its exchange knows, and the call's clocks.
+    pub(super) fn annotate(
+        &mut self,
+        number: u32,
+        (connection, peer): (u64, Option<Arc<SocketAddr>>),
+        spent: Spent,
+    ) {
+        let last = self.records.last_mut();
+        if let Some(record) = last.filter(|record| record.number == number) {
+            record.spent = spent.since(&self.spent);
+            (record.connection, record.peer) = (connection, peer);
+            self.spent = spent;
+        }
     }
 
     pub(super) fn records(&self) -> &[AttemptRecord] {
@@ -113,7 +155,10 @@ mod tests {
             outcome: Outcome::Status(503),
             fate: Fate::MaybeProcessed,
             delay: Some(Duration::from_millis(120)),
-            transparent: false,
+            why: Why::Backoff,
+            connection: 0,
+            peer: None,
+            spent: Spent::default(),
         };
         assert_eq!(
             record.to_string(),
@@ -122,13 +167,20 @@ mod tests {
         let stale = AttemptRecord {
             reused: true,
             delay: Some(Duration::ZERO),
-            transparent: true,
-            ..record
+            why: Why::Transparent,
+            ..record.clone()
         };
         assert!(
             stale
                 .to_string()
                 .starts_with("attempt 2 at once on a used connection: ")
+        );
+        let why = Why::Asked;
+        let asked = AttemptRecord { why, ..record };
+        assert!(
+            asked
+                .to_string()
+                .starts_with("attempt 2 120ms later, as asked: ")
         );
     }
 

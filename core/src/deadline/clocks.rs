@@ -23,6 +23,8 @@ use std::time::Duration;
 use crate::fault::Phase;
 use crate::time::Instant;
 
+use super::speed::Speed;
+use super::spent::Spent;
 use super::timeouts::{PhaseLimits, Timeouts};
 
 /// What the call is doing.
@@ -61,6 +63,9 @@ pub struct Clocks {
     next: u64,
     which: Phase,
     state: State,
+    split: bool,
+    /// Boxed, because mostly there is no limit on it.
+    speed: Option<Box<Speed>>,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -95,6 +100,8 @@ impl Clocks {
             next: overall,
             which: Phase::Total,
             state: State::Resting,
+            split: limits.split,
+            speed: limits.speed.and_then(Speed::new).map(Box::new),
         }
     }
 
@@ -108,6 +115,18 @@ impl Clocks {
         self.connect_at = NEVER;
         self.phase_at = NEVER;
         self.attempt_at = after(now, self.attempt_limit);
+        self.choose();
+    }
+
+    /// Gives the attempt that has begun its part of what is left of the call, if that is asked for:
+    /// `left` is how many attempts there may be, this one included.
+    pub fn split(&mut self, left: u32) {
+        if !self.split || self.overall == NEVER || self.state != State::Begun {
+            return;
+        }
+        let whole = self.overall.saturating_sub(self.mark);
+        let part = (whole / u64::from(left.max(1))).max(whole / 2);
+        self.attempt_at = after(self.mark, part);
         self.choose();
     }
 
@@ -140,6 +159,9 @@ impl Clocks {
         if phase == Phase::Body {
             self.attempt_at = NEVER;
         }
+        if let Some(speed) = &mut self.speed {
+            speed.restart();
+        }
         self.state = State::In(phase);
         self.choose();
     }
@@ -147,7 +169,11 @@ impl Clocks {
     /// Notes bytes that the transport accepted or delivered: restarts the clock of `Write` or
     /// `Body`. In other phases, and for no bytes, nothing changes.
     pub fn progress(&mut self, now: Instant, bytes: usize) {
-        if bytes > 0 && matches!(self.phase(), Some(Phase::Write | Phase::Body)) {
+        if bytes > 0 && self.phase().is_some_and(is_measured) {
+            self.account(now);
+            if let Some(speed) = &mut self.speed {
+                speed.add(bytes as u64);
+            }
             self.restart(now);
         }
     }
@@ -209,6 +235,14 @@ impl Clocks {
         (now.as_nanos() >= self.next && self.next != NEVER).then_some(self.which)
     }
 
+    /// Bytes a second over the last window, if `now` is past the earliest deadline and that is the
+    /// one of a body that moves too slowly, rather than not at all.
+    pub fn slowness(&self, now: Instant) -> Option<u64> {
+        let is_it = self.expired(now) == self.phase() && self.speed_at() == self.next;
+        let speed = self.speed.as_ref().filter(|_| is_it)?;
+        (self.next < self.phase_at).then(|| speed.rate())
+    }
+
     /// The earliest instant at which anything could expire in this attempt, whatever phases follow
     /// from here: what a call registers with the client's one timer.
     ///
@@ -223,13 +257,16 @@ impl Clocks {
             }
             _ => self.shortest,
         };
+        let window = self.speed.as_ref().map_or(NEVER, |speed| speed.shortest());
+        let shortest = shortest.min(window);
         let mut bound = self.next.min(after(now, shortest));
         if let State::Suspended(_) = self.state {
             // It could go on this very moment.
             let stood = now - self.mark;
             bound = bound
                 .min(after(self.phase_at, stood))
-                .min(after(self.connect_at, stood));
+                .min(after(self.connect_at, stood))
+                .min(after(self.speed_at(), stood));
         }
         (bound != NEVER).then(|| Instant::from_nanos(bound))
     }
@@ -270,6 +307,24 @@ impl Clocks {
         })
     }
 
+    /// As [`spent`](Self::spent), up to `now` and for all phases.
+    pub fn spent_by(&self, now: Instant) -> Spent {
+        let running = now.as_nanos().saturating_sub(self.mark);
+        let current = match self.state {
+            State::In(phase) => Some(phase),
+            State::Begun => Some(Phase::Pool),
+            State::Suspended(_) | State::Resting | State::Finished => None,
+        };
+        let mut all = Spent::default();
+        for (phase, mut nanos) in Phase::ALL.into_iter().zip(self.spent) {
+            if current == Some(phase) {
+                nanos += running;
+            }
+            all.add(phase, nanos);
+        }
+        all
+    }
+
     /// Time for which phase clocks stood still, as of the same moment.
     pub fn suspended_for(&self) -> Duration {
         Duration::from_nanos(self.suspended)
@@ -304,7 +359,12 @@ impl Clocks {
         let passed = now - self.mark;
         self.mark = now;
         match self.state {
-            State::In(phase) => self.spent[phase as usize] += passed,
+            State::In(phase) => {
+                self.spent[phase as usize] += passed;
+                if let Some(speed) = &mut self.speed {
+                    speed.pass(passed);
+                }
+            }
             State::Begun => self.spent[Phase::Pool as usize] += passed,
             State::Suspended(_) => {
                 self.suspended += passed;
@@ -331,6 +391,18 @@ impl Clocks {
             if self.connect_at < self.next {
                 (self.next, self.which) = (self.connect_at, Phase::Connect);
             }
+            let speed_at = self.speed_at();
+            if speed_at < self.next {
+                (self.next, self.which) = (speed_at, phase);
+            }
+        }
+    }
+
+    /// When the body will have moved too slowly, were its clock to run from `mark` on.
+    fn speed_at(&self) -> u64 {
+        match (&self.speed, self.phase()) {
+            (Some(speed), Some(phase)) if is_measured(phase) => after(self.mark, speed.fires_in()),
+            _ => NEVER,
         }
     }
 }
@@ -338,6 +410,11 @@ impl Clocks {
 /// `limit` after an instant, where both may be never.
 const fn after(at: u64, limit: u64) -> u64 {
     at.saturating_add(limit)
+}
+
+/// Whether the phase moves a body, whose speed can be told.
+const fn is_measured(phase: Phase) -> bool {
+    matches!(phase, Phase::Write | Phase::Body)
 }
 
 const fn is_dial(phase: Phase) -> bool {
@@ -352,9 +429,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_clocks_are_plain_data_of_at_most_240_bytes() {
+    fn the_clocks_are_plain_data_of_at_most_248_bytes() {
         const fn is_plain<T: Send + Sync + Clone>() {}
         is_plain::<Clocks>();
-        assert!(size_of::<Clocks>() <= 240, "{}", size_of::<Clocks>());
+        assert!(size_of::<Clocks>() <= 248, "{}", size_of::<Clocks>());
     }
 }

@@ -2,8 +2,12 @@
 
 mod clocks;
 mod propagate;
+mod speed;
+mod spent;
 mod timeouts;
 
 pub use clocks::Clocks;
 pub use propagate::DeadlineHeader;
+pub use speed::MinSpeed;
+pub use spent::Spent;
 pub use timeouts::{PhaseLimits, Timeouts, TimeoutsError};

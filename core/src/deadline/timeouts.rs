@@ -7,6 +7,8 @@ use std::time::Duration;
 use crate::fault::Phase;
 use crate::time::saturating_nanos;
 
+use super::speed::MinSpeed;
+
 /// How long each phase of a call may take.
 ///
 /// `None` is no limit. Zero is "without waiting": the phase must succeed at once. A phase's limit
@@ -36,6 +38,11 @@ pub struct Timeouts {
     pub attempt: Option<Duration>,
     /// The whole call. Default none.
     pub total: Option<Duration>,
+    /// How fast a body must move, up or down, while nobody but the peer holds it up. Default none.
+    pub min_speed: Option<MinSpeed>,
+    /// Whether an attempt gets no more of the call's deadline than leaves some for the next.
+    /// Default false.
+    pub split_deadline: bool,
 }
 
 const DEFAULT: Timeouts = Timeouts {
@@ -50,6 +57,8 @@ const DEFAULT: Timeouts = Timeouts {
     between_bytes: Some(Duration::from_secs(15)),
     attempt: None,
     total: None,
+    min_speed: None,
+    split_deadline: false,
 };
 
 impl Default for Timeouts {
@@ -90,6 +99,8 @@ impl Timeouts {
             between_bytes: each,
             attempt: None,
             total: None,
+            min_speed: None,
+            split_deadline: false,
         }
     }
 
@@ -107,6 +118,8 @@ impl Timeouts {
             between_bytes: None,
             attempt: None,
             total: None,
+            min_speed: None,
+            split_deadline: false,
         }
     }
 
@@ -146,6 +159,32 @@ impl Timeouts {
         self.first_byte(timeout).between_bytes(timeout)
     }
 
+    /// Fails a body, of a request or a response, that moves fewer than `bytes_per_second` on the
+    /// average of `window` (whole seconds, at most an hour); zero bytes lift the limit. Default:
+    /// no limit.
+    ///
+    /// Only wire bytes count, and only time in which the peer holds the body up: not while the
+    /// reader does not ask, or the writer has nothing to send. It is looked at after one whole
+    /// window, and then after every second.
+    #[must_use]
+    pub fn min_speed(mut self, bytes_per_second: u64, window: Duration) -> Self {
+        let speed = MinSpeed {
+            bytes_per_second,
+            window,
+        };
+        self.min_speed = (bytes_per_second > 0).then_some(speed);
+        self
+    }
+
+    /// Sets whether each attempt gets only a part of what is left until the call's deadline: half
+    /// of it, or all where it is the last. It has no effect without a deadline, nor where there is
+    /// a limit on [`attempt`](Self::attempt)s. Default false: one slow attempt may use up the call.
+    #[must_use]
+    pub fn split_deadline(mut self, split: bool) -> Self {
+        self.split_deadline = split;
+        self
+    }
+
     /// The limit of a phase.
     pub const fn of(&self, phase: Phase) -> Option<Duration> {
         match phase {
@@ -181,8 +220,12 @@ impl Timeouts {
     /// Checks that every limit that was set can take effect.
     ///
     /// # Errors
-    /// The first of [`unreachable`](Self::unreachable). A client may take it for a warning.
+    /// A window of [`min_speed`](Self::min_speed) that cannot be measured, or the first of
+    /// [`unreachable`](Self::unreachable), which a client may take for a warning.
     pub fn validate(&self) -> Result<(), TimeoutsError> {
+        if let Some(MinSpeed { window, .. }) = self.min_speed.filter(|speed| !speed.is_valid()) {
+            return Err(TimeoutsError::Window { window });
+        }
         self.unreachable().next().map_or(Ok(()), Err)
     }
 
@@ -196,6 +239,8 @@ impl Timeouts {
             shortest: phases.into_iter().min().unwrap_or(u64::MAX),
             attempt: nanos(Phase::Attempt),
             total: nanos(Phase::Total),
+            speed: self.min_speed,
+            split: self.split_deadline && self.attempt.is_none(),
         }
     }
 }
@@ -209,6 +254,8 @@ pub struct PhaseLimits {
     pub(super) total: u64,
     /// The least of `phases`.
     pub(super) shortest: u64,
+    pub(super) speed: Option<MinSpeed>,
+    pub(super) split: bool,
 }
 
 impl PhaseLimits {
@@ -229,6 +276,11 @@ pub enum TimeoutsError {
         /// The limit of the whole call.
         total: Duration,
     },
+    /// The window of the least speed is not of whole seconds, none at all, or too long.
+    Window {
+        /// The window.
+        window: Duration,
+    },
 }
 
 impl fmt::Display for TimeoutsError {
@@ -241,6 +293,10 @@ impl fmt::Display for TimeoutsError {
             } => write!(
                 f,
                 "the {phase} timeout of {timeout:?} is longer than the total timeout of {total:?}"
+            ),
+            Self::Window { window } => write!(
+                f,
+                "the min_speed window of {window:?} is not of whole seconds from 1 s to 1 h"
             ),
         }
     }

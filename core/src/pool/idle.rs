@@ -18,6 +18,15 @@ impl<U, S: Clone> Pool<U, S> {
         }
     }
 
+    /// Evicts the connection that has idled longest, whatever its route: this side ran out of
+    /// descriptors or ports.
+    pub fn evict_oldest(&mut self, now: Instant) {
+        if !self.lru.is_empty() {
+            self.evict_and_pump(now, self.lru.head);
+            self.serve_ring(now);
+        }
+    }
+
     /// Sets until when a connection that is parked now may idle, and serve what cannot be sent
     /// twice: as long as this side allows, and less than the server does.
     pub(super) fn set_idle_limits(&mut self, now: Instant, i: u32, hint: Option<Duration>) {

@@ -67,17 +67,19 @@ impl Retry {
         self.classifier.is_some()
     }
 
-    /// The class after the user's rule was asked.
-    pub(crate) fn overrule(&self, class: Class, request: Request, seen: Seen<'_>) -> Class {
-        let Some(Classifier(rule)) = &self.classifier else {
-            return class;
-        };
+    /// What the user's rule says, if there is one.
+    pub(crate) fn ask(&self, request: Request, seen: Seen<'_>) -> Option<Ruling> {
+        let Classifier(rule) = self.classifier.as_ref()?;
         if let Seen::Failure(Cause::Closed | Cause::RequestBody) = seen {
-            return class;
+            return None;
         }
-        let Some(ruling) = rule(&seen, request) else {
-            return class;
-        };
+        rule(&seen, request)
+    }
+}
+
+impl Ruling {
+    /// The class after the user's rule has spoken.
+    pub(crate) fn overrule(self, class: Class) -> Class {
         let fate = class.fate();
         let safely = match fate {
             Fate::NotProcessed => Repeat::Any,
@@ -93,9 +95,9 @@ impl Retry {
             },
             Class::Success { .. } | Class::Fatal { .. } => Retryable::new(repeat),
         };
-        match ruling {
-            Ruling::Retry => Class::retryable(fate, terms(safely)),
-            Ruling::Throttle => {
+        match self {
+            Self::Retry => Class::retryable(fate, terms(safely)),
+            Self::Throttle => {
                 let throttle = true;
                 let terms = Retryable {
                     throttle,
@@ -103,9 +105,9 @@ impl Retry {
                 };
                 Class::retryable(fate, terms)
             }
-            Ruling::RetryUnsafe => Class::retryable(fate, terms(Repeat::Any)),
-            Ruling::Fatal => Class::Fatal { fate },
-            Ruling::Success => Class::Success { fate },
+            Self::RetryUnsafe => Class::retryable(fate, terms(Repeat::Any)),
+            Self::Fatal => Class::Fatal { fate },
+            Self::Success => Class::Success { fate },
         }
     }
 }

@@ -155,6 +155,10 @@ pub fn classify(request: Request, facts: &AttemptFacts, policy: &Retry) -> Class
     match &facts.cause {
         Cause::Fault(fault) => of_fault(request, facts, fault, policy),
         Cause::Timeout(phase) => of_timeout(facts, *phase, policy),
+        // The whole body again would be as slow, and all that has come be lost.
+        Cause::TooSlow(phase) => Class::Fatal {
+            fate: fate_in(*phase, facts),
+        },
         Cause::Protocol(violation) => of_violation(request, facts, *violation, policy),
         Cause::Stream(fault) => of_stream(facts, *fault),
         Cause::QueueFull => of_pool(policy, Cost::Fast),

@@ -116,6 +116,8 @@ pub enum Cause {
     Fault(Fault),
     /// A clock ran out.
     Timeout(Phase),
+    /// The body moved in that phase, and too slowly.
+    TooSlow(Phase),
     /// The response broke the protocol or a limit.
     Protocol(Violation),
     /// The stream of a shared connection failed.
@@ -133,6 +135,7 @@ impl fmt::Display for Cause {
         match self {
             Self::Fault(fault) => fault.fmt(f),
             Self::Timeout(phase) => write!(f, "{phase} timeout"),
+            Self::TooSlow(phase) => write!(f, "too slow in phase {phase}"),
             Self::Protocol(violation) => violation.fmt(f),
             Self::Stream(fault) => fault.fmt(f),
             Self::QueueFull => f.write_str("too many calls wait for a connection"),

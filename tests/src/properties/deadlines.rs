@@ -24,7 +24,9 @@ fn schedule(data: &[u8], mut look: impl FnMut(&mut Clocks, Instant)) {
         .first_byte(limit(&mut script))
         .between_bytes(limit(&mut script))
         .attempt(limit(&mut script))
-        .total(limit(&mut script));
+        .total(limit(&mut script))
+        .min_speed(script.below(3) as u64, Duration::from_secs(1))
+        .split_deadline(script.below(2) > 0);
     let mut now = Instant::from_nanos(script.below(256) as u64);
     let mut clocks = Clocks::new(now, &timeouts, None);
     while !script.is_over() {
@@ -136,5 +138,27 @@ pub fn i2_6_what_is_told_of_a_deadline_shrinks(data: &[u8]) {
         let is_fine = deadline - now < Duration::from_secs(99);
         assert!(!is_fine || left < told, "{value} at {now} of {deadline}");
         told = left;
+    }
+}
+
+/// Any bytes are a deadline or none; and what is told of one that was read is no longer.
+///
+/// # Panics
+///
+/// Where it does not hold.
+pub fn deadline_values(data: &[u8]) {
+    for header in [
+        DeadlineHeader::GrpcTimeout,
+        DeadlineHeader::EnvoyExpected,
+        DeadlineHeader::RequestTimeout,
+    ] {
+        let Some(left) = header.parse(data) else {
+            continue;
+        };
+        let again = header.format(left);
+        let told = again.map(|value| header.parse(value.as_bytes()).expect("its own value"));
+        assert!(told.is_none_or(|told| told <= left), "{told:?} of {left:?}");
+        let fields = [(header.name().as_bytes(), data)];
+        assert_eq!(DeadlineHeader::least(fields), Some(left));
     }
 }

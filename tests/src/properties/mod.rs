@@ -13,6 +13,7 @@ pub mod jumps;
 pub mod pool;
 pub mod retry_after;
 pub mod script;
+pub mod speed;
 pub mod timer;
 pub mod ws;
 pub mod ws_session;

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use fulmar_sim::{Fault, Retry, Sim};
 use futures_core::Stream;
 
-use super::support::{assert_quiet, builder, client, ms, secs};
+use super::support::{assert_quiet, at, builder, client, ms, secs};
 
 /// Answers `/n` after n milliseconds, and knows how many it worked on at once.
 fn slow(sim: &Sim, host: &str) -> Arc<AtomicUsize> {
@@ -132,6 +132,41 @@ fn a_host_that_hangs_holds_no_slots_of_others() {
     });
     assert_eq!(*run.expect(), 20);
     assert!(run.elapsed() < secs(1), "{:?}", run.elapsed());
+}
+
+#[test]
+fn a_host_that_hangs_holds_no_more_places_of_a_batch_than_its_share() {
+    for share in [None, Some(2)] {
+        let mut sim = Sim::seeded(1);
+        let most = slow(&sim, "api.test");
+        slow(&sim, "down.test");
+        sim.between(.., Fault::half_open("down.test"));
+        let client = builder(&sim).retry(Retry::never()).build().unwrap();
+        let handle = sim.handle();
+        let run = sim.run(async move {
+            // Those that hang come first, and there are more of them than places.
+            let hosts = (0..40).map(|n| if n < 20 { "down.test" } else { "api.test" });
+            let requests = hosts.map(|host| client.get(format!("http://{host}/10")));
+            let mut batch = client.batch(requests).max_in_flight(8);
+            if let Some(share) = share {
+                batch = batch.max_per_origin(share);
+            }
+            let (mut good, mut all) = (Vec::new(), 0);
+            while let Some((index, result)) = batch.next().await {
+                assert!(batch.in_flight() < 8);
+                all += 1;
+                if result.is_ok() {
+                    assert!(index >= 20, "{index}");
+                    good.push(handle.now());
+                }
+            }
+            assert_eq!((all, good.len()), (40, 20));
+            good[19]
+        });
+        let last = *run.expect();
+        assert_eq!(last < at(secs(1)), share.is_some(), "{share:?}: {last}");
+        assert!(most.load(Ordering::Relaxed) <= share.unwrap_or(8));
+    }
 }
 
 #[test]

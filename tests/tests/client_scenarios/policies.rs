@@ -10,7 +10,7 @@ use super::retries::{scripted, status, steady, with};
 use super::support::{builder, client, echo, ms, secs};
 
 /// Answers as told and keeps the values of one field.
-fn fields(sim: &Sim, name: &'static str, code: u16) -> Arc<Mutex<Vec<Option<String>>>> {
+pub(crate) fn fields(sim: &Sim, name: &'static str, code: u16) -> Arc<Mutex<Vec<Option<String>>>> {
     let seen = Arc::new(Mutex::new(Vec::new()));
     let kept = seen.clone();
     sim.serve("api.test:80", move |mut conn| {
@@ -434,10 +434,7 @@ fn settings_that_cannot_work_fail_the_build() {
         Retry::new(3).throttle(base.jitter(Jitter::Proportional(-0.1))),
     ] {
         let text = build(retry.clone(), PoolConfig::new()).unwrap_err();
-        assert!(
-            text.starts_with("contradictory settings: "),
-            "{retry:?}: {text}"
-        );
+        assert!(text.starts_with("invalid settings: "), "{retry:?}: {text}");
         // A request's own are looked at, too.
         let request = client(&sim).get("http://api.test/").retry(retry.clone());
         assert!(format!("{request:?}").contains("error: "), "{request:?}");

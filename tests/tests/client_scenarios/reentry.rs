@@ -241,3 +241,46 @@ fn a_waker_may_use_the_client_when_it_is_woken_and_when_it_is_dropped() {
     run.expect();
     assert!(dropped.load(Ordering::Relaxed) >= 5);
 }
+
+#[test]
+fn a_rule_may_use_the_client_and_panic() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        while let Some(request) = conn.request().await? {
+            if request.path() == "/cut" {
+                return Ok(());
+            }
+            conn.respond(503, "").await?;
+        }
+        Ok(())
+    });
+    let known = Arc::new(std::sync::OnceLock::<Client>::new());
+    let (asked, count) = (known.clone(), Arc::new(AtomicUsize::new(0)));
+    let times = count.clone();
+    let retry = Retry::never().classifier(move |_, _| {
+        let gauges = asked.get().map(Client::gauges);
+        assert!(times.fetch_add(1, Ordering::Relaxed) < 2, "{gauges:?}");
+        None
+    });
+    let client = builder(&sim).retry(retry).build().unwrap();
+    let _ = known.set(client.clone());
+    let run = sim.run(async move {
+        let get = |path| client.get(format!("http://api.test{path}")).send();
+        assert_eq!(get("/").await.unwrap().status(), 503);
+        get("/cut").await.unwrap_err();
+        let mut call = Box::pin(get("/"));
+        let panics = std::future::poll_fn(|cx| {
+            let poll = std::panic::AssertUnwindSafe(|| call.as_mut().poll(cx));
+            match std::panic::catch_unwind(poll) {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(_)) => Poll::Ready(false),
+                Err(_) => Poll::Ready(true),
+            }
+        });
+        assert!(panics.await);
+        drop(call);
+        assert_quiet(client.gauges());
+    });
+    run.expect();
+    assert_eq!(count.load(Ordering::Relaxed), 3);
+}

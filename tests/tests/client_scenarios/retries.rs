@@ -52,7 +52,7 @@ pub(crate) fn status(status: u16) -> http::Response<Bytes> {
         .unwrap()
 }
 
-fn retry_after(code: u16, seconds: u32) -> http::Response<Bytes> {
+pub(crate) fn retry_after(code: u16, seconds: u32) -> http::Response<Bytes> {
     let mut response = status(code);
     response
         .headers_mut()

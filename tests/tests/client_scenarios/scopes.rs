@@ -181,6 +181,27 @@ fn cancelling_branches_is_a_normal_end() {
 }
 
 #[test]
+fn a_branch_that_is_added_after_a_cancellation_runs() {
+    let mut sim = Sim::seeded(1);
+    echo(&sim, "api.test:80");
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let api = client.clone();
+        let scoped = client.scope(None, |scope| async move {
+            fetch(&scope, &api, "before", "http://api.test/a");
+            scope.cancel();
+            fetch(&scope, &api, "after", "http://api.test/b");
+            Ok(())
+        });
+        scoped.await.unwrap()
+    });
+    assert_eq!(
+        outcomes(&run.expect().branches),
+        [("before", Outcome::Cancelled), ("after", Outcome::Success)]
+    );
+}
+
+#[test]
 fn dropping_a_scope_drops_its_branches() {
     let mut sim = Sim::seeded(1);
     silent(&sim, "api.test:80");

@@ -42,7 +42,7 @@ pub(crate) fn kilobytes(
 }
 
 /// Chunks, and a wait before each.
-fn slow_stream(
+pub(crate) fn slow_stream(
     sim: &Sim,
     chunks: &'static [&'static str],
     pause: std::time::Duration,
