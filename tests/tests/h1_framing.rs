@@ -615,3 +615,77 @@ fn tiny_chunks_are_put_together() {
     };
     assert_eq!(body.len(), 5000);
 }
+
+#[test]
+fn small_chunks_are_put_together_up_to_eight_kibibytes() {
+    let chunk = |n: usize| format!("{n:x}\r\n{}\r\n", "x".repeat(n));
+    let rows: [(&[usize], &[usize]); 3] = [
+        (&[1000; 9], &[8000, 1000]),
+        (
+            &[1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 192, 1],
+            &[8192, 1],
+        ),
+        // A large one is split off unless small ones came before it.
+        (&[1024, 1, 1024, 5000], &[1024, 6025]),
+    ];
+    for (chunks, bodies) in rows {
+        let mut exchange = Exchange::get();
+        exchange.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert_eq!(exchange.poll(), Ok(Some(Event::Head)));
+        for &n in chunks {
+            exchange.feed(chunk(n).as_bytes());
+        }
+        for &len in bodies {
+            let Ok(Some(Event::Body(body))) = exchange.poll() else {
+                panic!("no body")
+            };
+            assert_eq!(body.len(), len);
+        }
+        assert_eq!(exchange.poll(), Ok(None));
+    }
+}
+
+#[test]
+fn the_content_of_a_205_ends_with_the_connection_or_with_patience() {
+    let head = "HTTP/1.1 205 x\r\nContent-Length: 5";
+    let mut exchange = Exchange::get();
+    exchange.feed(head.as_bytes()).feed(b"\r\n\r\nab");
+    assert_eq!(exchange.read(), Got::More(""));
+    exchange.connection.handle_eof(End::Clean);
+    let refused = close(CloseReason::ResetContent);
+    assert_eq!(exchange.read(), Got::Body("", refused));
+
+    let mut exchange = Exchange::get();
+    exchange.feed(b"HTTP/1.1 205 x\r\nTransfer-Encoding: chunked\r\n\r\n10001\r\n");
+    exchange.feed(&[b'x'; 65_536]);
+    assert_eq!(exchange.read(), Got::More(""), "as much as is ignored");
+    assert_eq!(exchange.feed(b"x").read(), Got::Body("", refused));
+}
+
+#[test]
+fn a_connection_that_idles_has_no_head_and_no_body_to_come() {
+    let fresh = Connection::new(Limits::default());
+    assert!(!fresh.is_head_begun());
+    assert_eq!(fresh.body_left(), Some(0));
+    let mut exchange = Exchange::get();
+    assert_eq!(exchange.connection.body_left(), None);
+    exchange.feed(b"HTTP/1.1 200 x\r\nContent-Length: 9000\r\n\r\n");
+    assert_eq!(exchange.poll(), Ok(Some(Event::Head)));
+    assert_eq!(exchange.connection.body_left(), Some(9000));
+    exchange.feed(&[b'x'; 9000]);
+    assert!(matches!(exchange.poll(), Ok(Some(Event::Body(_)))));
+    assert_eq!(exchange.connection.body_left(), Some(0));
+    assert!(exchange.connection.is_head_begun());
+    assert_eq!(exchange.poll(), Ok(Some(Event::End(KEEP))));
+    assert!(!exchange.connection.is_head_begun());
+}
+
+#[test]
+fn a_scratch_that_was_cleared_has_nothing_of_the_exchange_before() {
+    let mut exchange = Exchange::get();
+    exchange.feed(b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n\r\n");
+    while !matches!(exchange.poll(), Ok(Some(Event::End(_)))) {}
+    assert!(exchange.scratch.head().is_some());
+    exchange.scratch.clear();
+    assert!(exchange.scratch.head().is_none() && exchange.scratch.take_trailers().is_none());
+}
