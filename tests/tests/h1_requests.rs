@@ -551,3 +551,52 @@ fn chunks_that_wait_for_100_do_not_end_before_it() {
     connection.send_end(None, &mut tx).unwrap();
     assert_eq!(tx.chunk(), b"0\r\n\r\n");
 }
+
+#[test]
+fn a_request_asks_to_close_by_its_flag_its_header_or_the_defaults() {
+    let asks = |case: Case| {
+        let (mut connection, _) = begin(&case);
+        match poll(&mut connection, "HTTP/1.1 204 x\r\n\r\n") {
+            Some(Event::Whole(_, reuse)) => reuse == Reuse::Close(CloseReason::Asked),
+            other => panic!("{other:?}"),
+        }
+    };
+    let defaults = || map(&[("connection", "close")]);
+    assert!(!asks(Case::default()));
+    assert!(asks(Case {
+        close: true,
+        ..Case::default()
+    }));
+    assert!(asks(with(&[("connection", "close")])));
+    assert!(asks(Case {
+        defaults: defaults(),
+        ..Case::default()
+    }));
+    // A header of the request replaces the default one.
+    assert!(!asks(Case {
+        defaults: defaults(),
+        ..with(&[("connection", "keep-alive")])
+    }));
+    let head = Case {
+        close: true,
+        ..Case::default()
+    };
+    let expected = "GET / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n";
+    assert_eq!(head.encoded().unwrap(), expected);
+}
+
+#[test]
+fn each_method_is_written_by_its_name() {
+    for method in [Method::GET, Method::HEAD, Method::DELETE] {
+        let name = method.to_string();
+        let head = Case {
+            method,
+            ..Case::default()
+        };
+        assert!(
+            head.encoded()
+                .unwrap()
+                .starts_with(&format!("{name} / HTTP/1.1\r\n"))
+        );
+    }
+}
