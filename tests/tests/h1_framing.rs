@@ -350,8 +350,8 @@ fn limits_that_are_set_hold() {
         format!("HTTP/1.1 204 x\r\n{lines}\r\n")
     };
     // 16 bytes of status line, 10 of each field, and the empty line.
-    let hundreds = limits().head_bytes(2018);
-    assert_eq!(read(hundreds.fields(128), &head(100)), Got::Body("", KEEP));
+    let more = limits().head_bytes(1298);
+    assert_eq!(read(more, &head(128)), Got::Body("", KEEP));
     let exact = limits().head_bytes(118);
     assert_eq!(read(exact, &head(10)), Got::Body("", KEEP));
     assert_eq!(read(exact, &head(11)), limit(HeadError::TooLarge));

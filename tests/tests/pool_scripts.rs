@@ -400,14 +400,18 @@ fn what_cannot_be_sent_twice_takes_only_fresh_idle_connections() {
     s.park(slot, conn);
     assert_eq!(s.taken(ticket).1, "x");
 
-    let mut s = Scene::new(Limits::new());
-    let slot = s.busy(A, "x");
-    s.pool.park(s.now, slot, "x", Some(Duration::from_secs(41)));
-    s.pass(20.0);
-    assert!(
-        matches!(s.ask(A, once), Lease::Idle(..)),
-        "half of what the server allows"
-    );
+    for (idled, is_fresh) in [(20.0, true), (20.1, false)] {
+        let mut s = Scene::new(Limits::new());
+        let slot = s.busy(A, "x");
+        s.pool.park(s.now, slot, "x", Some(Duration::from_secs(41)));
+        s.pass(idled);
+        let lease = s.ask(A, once);
+        assert_eq!(
+            matches!(lease, Lease::Idle(..)),
+            is_fresh,
+            "half of what the server allows"
+        );
+    }
 }
 
 #[test]
@@ -665,6 +669,12 @@ fn limits_on_idle_connections_close_the_oldest() {
         s.park(slot, conn);
     }
     assert_eq!(s.evicted(), ["1", "2"]);
+    let mut hinted = Scene::new(Limits::new().idle_per_origin(2));
+    for (slot, conn) in ["1", "2", "3"].map(|conn| (hinted.busy(A, conn), conn)) {
+        let hint = Some(Duration::from_secs(30));
+        hinted.pool.park(hinted.now, slot, conn, hint);
+    }
+    assert_eq!(hinted.evicted(), ["1"]);
     let mut none = Scene::new(Limits::new().idle(0));
     let slot = none.busy(A, "x");
     none.park(slot, "x");
@@ -1002,4 +1012,19 @@ fn a_refusal_says_why() {
     ] {
         assert_eq!(refusal.to_string(), text);
     }
+}
+
+#[test]
+fn a_route_known_to_share_whose_connection_is_gone_dials_at_once() {
+    let mut s = Scene::new(Limits::new());
+    let Lease::Dial(ticket, slot) = s.ask(A, cold()) else {
+        panic!()
+    };
+    s.share(slot, 1, 10);
+    assert!(matches!(s.poll(ticket), Some(Ok(Lease::Share(..)))));
+    s.pool.release(s.now, slot);
+    while s.pool.gauges().total > 0 {
+        assert!(s.timeout());
+    }
+    assert!(matches!(s.ask(A, cold()), Lease::Dial(..)));
 }
