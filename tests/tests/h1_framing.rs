@@ -302,6 +302,97 @@ fn two_empty_lines_before_a_response_are_passed() {
         .feed(format!("\r\n\r\n\r\n{response}").as_bytes())
         .read();
     assert_eq!(got, Got::Error(Error::Head(HeadError::BlankLines)));
+    for half in ["\r", "\r\r\n"] {
+        let got = Exchange::get()
+            .feed(format!("{half}{response}").as_bytes())
+            .read();
+        assert_eq!(got, Got::Error(Error::Head(HeadError::BlankLines)));
+    }
+}
+
+#[test]
+fn two_empty_lines_behind_a_response_are_passed_and_a_third_closes() {
+    let response = "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n";
+    for (blank, reuse) in [
+        ("\r\n", KEEP),
+        ("\r\n\r\n", KEEP),
+        ("\r\n\r\n\r\n", close(CloseReason::Desync)),
+        ("\r\nx", close(CloseReason::Desync)),
+    ] {
+        let mut exchange = Exchange::get();
+        exchange.feed(format!("{response}{blank}").as_bytes());
+        assert_eq!(exchange.read(), Got::Body("", reuse), "{blank:?}");
+        assert!(exchange.rx.is_empty());
+    }
+}
+
+#[test]
+fn a_connection_that_was_closed_tells_nothing_more() {
+    let mut exchange = Exchange::get();
+    exchange.feed(b"HTTP/1.1 204 x\r\nConnection: close\r\n\r\n");
+    assert_eq!(exchange.read(), Got::Body("", close(CloseReason::Peer)));
+    exchange.feed(b"HTTP/1.1 204 x\r\n\r\n");
+    assert_eq!(exchange.poll(), Ok(None));
+    assert!(exchange.rx.is_empty());
+}
+
+#[test]
+fn limits_that_are_set_hold() {
+    let read = |limits, response: &str| {
+        Exchange::begin(&Method::GET, &[], limits)
+            .feed(response.as_bytes())
+            .read()
+    };
+    let limits = Limits::new;
+    let limit = |error| Got::Error(Error::Head(error));
+    let head = |lines: usize| {
+        let lines = "A: 45678\r\n".repeat(lines);
+        format!("HTTP/1.1 204 x\r\n{lines}\r\n")
+    };
+    // 16 bytes of status line, 10 of each field, and the empty line.
+    let more = limits().head_bytes(1298);
+    assert_eq!(read(more, &head(128)), Got::Body("", KEEP));
+    let exact = limits().head_bytes(118);
+    assert_eq!(read(exact, &head(10)), Got::Body("", KEEP));
+    assert_eq!(read(exact, &head(11)), limit(HeadError::TooLarge));
+    assert_eq!(read(limits().fields(3), &head(3)), Got::Body("", KEEP));
+    let many = read(limits().fields(3), &head(4));
+    assert_eq!(many, limit(HeadError::TooManyFields));
+    let long = "HTTP/1.1 204 x\r\nA: 4567890123456789012345\r\n\r\n";
+    assert_eq!(read(limits(), long), Got::Body("", KEEP));
+    assert_eq!(read(limits().line(20), long), limit(HeadError::LineTooLong));
+    let chunked = "HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\nC: d\r\n\r\n";
+    assert_eq!(
+        read(limits().trailers(2, 100), chunked),
+        Got::Body("", KEEP)
+    );
+    for (trailers, error) in [
+        (limits().trailers(1, 100), HeadError::TooManyFields),
+        (limits().trailers(2, 10), HeadError::TooLarge),
+    ] {
+        assert_eq!(read(trailers, chunked), Got::Error(Error::Trailers(error)));
+    }
+}
+
+#[test]
+fn a_malformed_chunk_is_an_error_and_no_empty_part_of_the_body() {
+    let mut exchange = Exchange::get();
+    exchange.feed(b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\nx\r\n");
+    assert_eq!(exchange.poll(), Ok(Some(Event::Head)));
+    let malformed = Err(Error::Chunk(ChunkError::Size));
+    assert_eq!(exchange.poll(), malformed);
+    assert_eq!(exchange.poll(), malformed);
+}
+
+#[test]
+fn a_small_chunked_body_that_came_with_its_head_is_whole() {
+    let mut exchange = Exchange::get();
+    exchange.feed(b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nab\r\n0\r\n\r\n");
+    let whole = Event::Whole(bytes::Bytes::from_static(b"ab"), KEEP);
+    assert_eq!(exchange.poll(), Ok(Some(whole)));
+    let head = exchange.scratch.take_head().unwrap();
+    assert_eq!(head.status(), 200);
+    assert!(exchange.scratch.take_head().is_none());
 }
 
 #[test]
@@ -614,4 +705,80 @@ fn tiny_chunks_are_put_together() {
         panic!("no body")
     };
     assert_eq!(body.len(), 5000);
+}
+
+#[test]
+fn small_chunks_are_put_together_up_to_eight_kibibytes() {
+    let chunk = |n: usize| format!("{n:x}\r\n{}\r\n", "x".repeat(n));
+    let rows: [(&[usize], &[usize]); 3] = [
+        (&[1000; 9], &[8000, 1000]),
+        (
+            &[1000, 1000, 1000, 1000, 1000, 1000, 1000, 1000, 192, 1],
+            &[8192, 1],
+        ),
+        // A large one is split off unless small ones came before it.
+        (&[1024, 1, 1024, 5000], &[1024, 6025]),
+    ];
+    for (chunks, bodies) in rows {
+        let mut exchange = Exchange::get();
+        exchange.feed(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert_eq!(exchange.poll(), Ok(Some(Event::Head)));
+        for &n in chunks {
+            exchange.feed(chunk(n).as_bytes());
+        }
+        for &len in bodies {
+            let Ok(Some(Event::Body(body))) = exchange.poll() else {
+                panic!("no body")
+            };
+            assert_eq!(body.len(), len);
+        }
+        assert_eq!(exchange.poll(), Ok(None));
+    }
+}
+
+#[test]
+fn the_content_of_a_205_ends_with_the_connection_or_with_patience() {
+    let head = "HTTP/1.1 205 x\r\nContent-Length: 5";
+    let mut exchange = Exchange::get();
+    exchange.feed(head.as_bytes()).feed(b"\r\n\r\nab");
+    assert_eq!(exchange.read(), Got::More(""));
+    exchange.connection.handle_eof(End::Clean);
+    let refused = close(CloseReason::ResetContent);
+    assert_eq!(exchange.read(), Got::Body("", refused));
+
+    let mut exchange = Exchange::get();
+    exchange.feed(b"HTTP/1.1 205 x\r\nTransfer-Encoding: chunked\r\n\r\n10001\r\n");
+    exchange.feed(&[b'x'; 65_536]);
+    assert_eq!(exchange.read(), Got::More(""), "as much as is ignored");
+    assert_eq!(exchange.feed(b"x").read(), Got::Body("", refused));
+}
+
+#[test]
+fn a_connection_that_idles_has_no_head_and_no_body_to_come() {
+    let fresh = Connection::new(Limits::default());
+    assert!(!fresh.is_head_begun() && !fresh.is_in_body());
+    assert_eq!(fresh.body_left(), Some(0));
+    let mut exchange = Exchange::get();
+    assert_eq!(exchange.connection.body_left(), None);
+    assert!(!exchange.connection.is_in_body());
+    exchange.feed(b"HTTP/1.1 200 x\r\nContent-Length: 9000\r\n\r\n");
+    assert_eq!(exchange.poll(), Ok(Some(Event::Head)));
+    assert_eq!(exchange.connection.body_left(), Some(9000));
+    assert!(exchange.connection.is_in_body());
+    exchange.feed(&[b'x'; 9000]);
+    assert!(matches!(exchange.poll(), Ok(Some(Event::Body(_)))));
+    assert_eq!(exchange.connection.body_left(), Some(0));
+    assert!(exchange.connection.is_head_begun() && exchange.connection.is_in_body());
+    assert_eq!(exchange.poll(), Ok(Some(Event::End(KEEP))));
+    assert!(!exchange.connection.is_head_begun() && !exchange.connection.is_in_body());
+}
+
+#[test]
+fn a_scratch_that_was_cleared_has_nothing_of_the_exchange_before() {
+    let mut exchange = Exchange::get();
+    exchange.feed(b"HTTP/1.1 200 x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA: b\r\n\r\n");
+    while !matches!(exchange.poll(), Ok(Some(Event::End(_)))) {}
+    assert!(exchange.scratch.head().is_some());
+    exchange.scratch.clear();
+    assert!(exchange.scratch.head().is_none() && exchange.scratch.take_trailers().is_none());
 }

@@ -6,7 +6,8 @@ use std::time::Duration;
 use bytes::{Buf, Bytes, BytesMut};
 use fulmar_core::buf::WriteBuf;
 use fulmar_core::h1::{
-    BodyLength, CloseReason, Connection, Event, Limits, RequestError, RequestHead, Reuse, Scratch,
+    BodyLength, CloseReason, Connection, End, Event, Limits, RequestError, RequestHead, Reuse,
+    Scratch,
 };
 use fulmar_core::http::EncodedFields;
 use fulmar_core::time::Instant;
@@ -499,4 +500,103 @@ fn one_exchange_at_a_time() {
     assert_eq!(poll(&mut connection, "HTTP"), None);
     assert!(connection.response_started() && connection.is_head_begun());
     assert_eq!(connection.response_bytes(), 4);
+}
+
+#[test]
+fn a_request_that_says_close_itself_says_it_once() {
+    let case = Case {
+        close: true,
+        ..with(&[("connection", "close")])
+    };
+    let head = case.encoded().unwrap();
+    assert_eq!(head.matches("close").count(), 1, "{head}");
+}
+
+#[test]
+fn the_same_length_may_be_said_twice() {
+    let case = Case {
+        method: Method::PUT,
+        body: BodyLength::Known(5),
+        ..with(&[("content-length", "5"), ("content-length", "5")])
+    };
+    let head = case.encoded().unwrap();
+    assert_eq!(head.matches("content-length: 5\r\n").count(), 1, "{head}");
+}
+
+#[test]
+fn a_connection_whose_peer_has_closed_takes_no_request() {
+    let mut connection = Connection::new(Limits::default());
+    connection.handle_eof(End::Clean);
+    let mut tx = WriteBuf::default();
+    assert_eq!(
+        Case::default().send(&mut connection, &mut tx),
+        Err(RequestError::Unusable)
+    );
+    assert!(tx.is_empty());
+}
+
+#[test]
+fn chunks_that_wait_for_100_do_not_end_before_it() {
+    let case = Case {
+        body: BodyLength::Unknown,
+        ..expecting()
+    };
+    let (mut connection, mut tx) = begin(&case);
+    assert_eq!(
+        connection.send_end(None, &mut tx),
+        Err(RequestError::NotWanted)
+    );
+    assert!(tx.is_empty());
+    poll(&mut connection, "HTTP/1.1 100 x\r\n\r\n");
+    connection.send_end(None, &mut tx).unwrap();
+    assert_eq!(tx.chunk(), b"0\r\n\r\n");
+}
+
+#[test]
+fn a_request_asks_to_close_by_its_flag_its_header_or_the_defaults() {
+    let asks = |case: Case| {
+        let (mut connection, _) = begin(&case);
+        match poll(&mut connection, "HTTP/1.1 204 x\r\n\r\n") {
+            Some(Event::Whole(_, reuse)) => reuse == Reuse::Close(CloseReason::Asked),
+            other => panic!("{other:?}"),
+        }
+    };
+    let defaults = || map(&[("connection", "close")]);
+    assert!(!asks(Case::default()));
+    assert!(asks(Case {
+        close: true,
+        ..Case::default()
+    }));
+    assert!(asks(with(&[("connection", "close")])));
+    assert!(asks(Case {
+        defaults: defaults(),
+        ..Case::default()
+    }));
+    // A header of the request replaces the default one.
+    assert!(!asks(Case {
+        defaults: defaults(),
+        ..with(&[("connection", "keep-alive")])
+    }));
+    let head = Case {
+        close: true,
+        ..Case::default()
+    };
+    let expected = "GET / HTTP/1.1\r\nhost: a.test\r\nconnection: close\r\n\r\n";
+    assert_eq!(head.encoded().unwrap(), expected);
+}
+
+#[test]
+fn each_method_is_written_by_its_name() {
+    for method in [Method::GET, Method::HEAD, Method::DELETE] {
+        let name = method.to_string();
+        let head = Case {
+            method,
+            ..Case::default()
+        };
+        assert!(
+            head.encoded()
+                .unwrap()
+                .starts_with(&format!("{name} / HTTP/1.1\r\n"))
+        );
+    }
 }

@@ -400,14 +400,18 @@ fn what_cannot_be_sent_twice_takes_only_fresh_idle_connections() {
     s.park(slot, conn);
     assert_eq!(s.taken(ticket).1, "x");
 
-    let mut s = Scene::new(Limits::new());
-    let slot = s.busy(A, "x");
-    s.pool.park(s.now, slot, "x", Some(Duration::from_secs(41)));
-    s.pass(20.0);
-    assert!(
-        matches!(s.ask(A, once), Lease::Idle(..)),
-        "half of what the server allows"
-    );
+    for (idled, is_fresh) in [(20.0, true), (20.1, false)] {
+        let mut s = Scene::new(Limits::new());
+        let slot = s.busy(A, "x");
+        s.pool.park(s.now, slot, "x", Some(Duration::from_secs(41)));
+        s.pass(idled);
+        let lease = s.ask(A, once);
+        assert_eq!(
+            matches!(lease, Lease::Idle(..)),
+            is_fresh,
+            "half of what the server allows"
+        );
+    }
 }
 
 #[test]
@@ -498,7 +502,7 @@ fn connect_backoff_grows_with_volleys_not_with_dials_and_stays_below_five_second
         s.timeout() && s.now - failed <= Duration::from_millis(100),
         "one volley is one sign"
     );
-    let mut most = 0.1_f64;
+    let (mut most, mut longest) = (0.1_f64, 0.0_f64);
     for ticket in others {
         if let Some(Ok(Lease::Dial(_, slot))) = s.poll(ticket) {
             assert_eq!(s.pool.gauges().connecting, 1);
@@ -506,9 +510,12 @@ fn connect_backoff_grows_with_volleys_not_with_dials_and_stays_below_five_second
             let failed = s.now;
             most = (most * 2.0).min(5.0);
             while s.pool.gauges().waiting > 0 && s.pool.gauges().connecting == 0 && s.timeout() {}
-            assert!((s.now - failed).as_secs_f64() <= most + 1e-6);
+            let waited = (s.now - failed).as_secs_f64();
+            assert!(waited <= most + 1e-6);
+            longest = longest.max(waited);
         }
     }
+    assert!(longest > 1.0, "{longest}");
 }
 
 #[test]
@@ -662,6 +669,12 @@ fn limits_on_idle_connections_close_the_oldest() {
         s.park(slot, conn);
     }
     assert_eq!(s.evicted(), ["1", "2"]);
+    let mut hinted = Scene::new(Limits::new().idle_per_origin(2));
+    for (slot, conn) in ["1", "2", "3"].map(|conn| (hinted.busy(A, conn), conn)) {
+        let hint = Some(Duration::from_secs(30));
+        hinted.pool.park(hinted.now, slot, conn, hint);
+    }
+    assert_eq!(hinted.evicted(), ["1"]);
     let mut none = Scene::new(Limits::new().idle(0));
     let slot = none.busy(A, "x");
     none.park(slot, "x");
@@ -903,4 +916,130 @@ fn the_connection_that_has_idled_longest_can_be_asked_for_its_descriptor() {
     assert!(matches!(s.checkout(B), Lease::Idle(_, "young", _)));
     assert!(matches!(s.checkout(A), Lease::Dial(..)));
     s.pool.evict_oldest(s.now);
+}
+
+#[test]
+fn a_dial_that_succeeds_ends_the_backoff_of_the_failures_before_it() {
+    let mut s = Scene::new(Limits::new());
+    let (ticket, slot) = s.dial(A);
+    s.fail(slot, FaultKind::Refused);
+    assert!(matches!(s.poll(ticket), Some(Err(Refusal::Dial(_)))));
+    s.pass(1.0);
+    let _busy = s.busy(A, "x");
+    let _both = (s.dial(A), s.dial(A));
+    assert_eq!(s.pool.gauges().connecting, 2);
+}
+
+#[test]
+fn an_asker_is_woken_by_its_tag_and_what_is_evicted_is_news_too() {
+    let mut s = Scene::new(Limits::new().per_origin(1));
+    let slot = s.busy(A, "x");
+    while s.pool.poll_wake().is_some() {}
+    assert!(!s.pool.has_news());
+    let ask = Ask {
+        tag: 7,
+        ..Ask::default()
+    };
+    let Lease::Wait(ticket) = s.ask(A, ask) else {
+        panic!("a second connection")
+    };
+    assert!(!s.pool.has_news());
+    s.park(slot, "x");
+    assert!(s.pool.has_news());
+    assert_eq!((s.pool.poll_wake(), s.pool.poll_wake()), (Some(7), None));
+    assert!(!s.pool.has_news());
+    let (slot, _) = s.taken(ticket);
+    s.pass(600.0);
+    s.park(slot, "x");
+    assert!(s.pool.has_news());
+    assert_eq!(s.evicted(), ["x"]);
+    assert!(!s.pool.has_news());
+}
+
+#[test]
+fn each_route_is_counted_for_itself() {
+    let mut s = Scene::new(Limits::new());
+    let slot = s.busy(A, "idle");
+    let _busy = s.busy(A, "busy");
+    s.park(slot, "idle");
+    let (a, b) = (s.pool.route_gauges(A), s.pool.route_gauges(B));
+    assert_eq!((a.busy, a.idle, a.total), (1, 1, 2));
+    assert_eq!((b.busy, b.idle, b.total), (0, 0, 0));
+}
+
+#[test]
+fn only_a_connection_that_had_idled_and_was_stale_teaches_how_long_a_server_waits() {
+    for (idled, why) in [(0.0, Discard::Stale), (5.0, Discard::Spent)] {
+        let mut s = Scene::new(Limits::new());
+        let mut slot = s.busy(A, "x");
+        if idled > 0.0 {
+            s.park(slot, "x");
+            s.pass(idled);
+            slot = s.idle(A).0;
+        }
+        s.pool.discard(s.now, slot, why);
+        let slot = s.busy(A, "y");
+        s.park(slot, "y");
+        s.pass(10.0);
+        assert_eq!(s.idle(A).1, "y");
+    }
+}
+
+#[test]
+fn connections_made_together_retire_within_a_tenth_of_their_lifetime_and_apart() {
+    let lifetime = Some(Duration::from_secs(600));
+    let mut s = Scene::with(Config {
+        idle_timeout: lifetime,
+        max_lifetime: lifetime,
+        ..Config::new()
+    });
+    let made = s.now;
+    for slot in ["1", "2", "3", "4"].map(|conn| (s.busy(A, conn), conn)) {
+        s.park(slot.0, slot.1);
+    }
+    let mut retired = Vec::new();
+    while s.pool.gauges().idle > 0 {
+        assert!(s.timeout());
+        retired.extend(s.evicted().iter().map(|_| s.now - made));
+    }
+    assert!(
+        retired
+            .iter()
+            .all(|age| (540..=600).contains(&age.as_secs()))
+    );
+    retired.dedup();
+    assert_eq!(retired.len(), 4, "{retired:?}");
+}
+
+#[test]
+fn a_refusal_says_why() {
+    let fault = Fault::new(FaultKind::Refused, Phase::Connect);
+    for (refusal, text) in [
+        (
+            Refusal::QueueFull,
+            "too many requests wait for a connection",
+        ),
+        (Refusal::Closed, "the client is closed"),
+        (
+            Refusal::Dial(fault),
+            "could not connect: connection refused",
+        ),
+    ] {
+        assert_eq!(refusal.to_string(), text);
+    }
+}
+
+#[test]
+fn a_route_known_to_share_whose_connection_is_gone_dials_at_once() {
+    let mut s = Scene::new(Limits::new());
+    let Lease::Dial(ticket, slot) = s.ask(A, cold()) else {
+        panic!()
+    };
+    s.share(slot, 1, 10);
+    assert!(matches!(s.poll(ticket), Some(Ok(Lease::Share(..)))));
+    s.pool.release(s.now, slot);
+    while s.pool.gauges().total > 0 {
+        assert!(s.timeout());
+    }
+    assert!(matches!(s.ask(A, cold()), Lease::Dial(..)));
 }

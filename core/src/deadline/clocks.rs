@@ -434,4 +434,65 @@ mod tests {
         is_plain::<Clocks>();
         assert!(size_of::<Clocks>() <= 248, "{}", size_of::<Clocks>());
     }
+
+    const fn ms(ms: u64) -> Instant {
+        Instant::from_nanos(ms * 1_000_000)
+    }
+
+    fn in_phase(phase: Phase, timeouts: &Timeouts) -> Clocks {
+        let mut clocks = Clocks::new(ms(0), timeouts, Some(ms(10_000)));
+        clocks.begin_attempt(ms(0));
+        clocks.entered(ms(0), phase);
+        clocks
+    }
+
+    #[test]
+    fn the_lower_bound_is_the_shortest_limit_that_can_still_come() {
+        let each = Timeouts::all(Duration::from_millis(500));
+        let timeouts = each.dns(Duration::from_millis(100));
+        let dialling = in_phase(Phase::Pool, &timeouts);
+        assert_eq!(dialling.lower_bound(ms(50)), Some(ms(150)));
+        for phase in [Phase::Write, Phase::FirstByte, Phase::Body] {
+            let sent = in_phase(phase, &timeouts.head(Duration::from_millis(200)));
+            assert_eq!(sent.lower_bound(ms(50)), Some(ms(250)), "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_clock_that_stands_still_could_go_on_this_very_moment() {
+        let timeouts = Timeouts::none().write(Duration::from_millis(500));
+        let mut clocks = in_phase(Phase::Write, &timeouts);
+        clocks.suspended(ms(100), true);
+        assert!(clocks.is_suspended());
+        // 400 ms were left, and are whenever it goes on.
+        assert_eq!(clocks.lower_bound(ms(100)), Some(ms(500)));
+        assert_eq!(clocks.lower_bound(ms(350)), Some(ms(750)));
+        clocks.suspended(ms(350), false);
+        assert!(!clocks.is_suspended());
+        assert_eq!(clocks.poll_timeout(), Some((ms(750), Phase::Write)));
+    }
+
+    #[test]
+    fn a_call_that_is_over_has_no_deadline_ahead() {
+        let mut clocks = in_phase(Phase::Body, &Timeouts::all(Duration::from_millis(1)));
+        clocks.finish(ms(1));
+        assert_eq!(clocks.lower_bound(ms(1)), None);
+    }
+
+    #[test]
+    fn the_overall_deadline_clips_what_lies_behind_it() {
+        let clocks = in_phase(Phase::Write, &Timeouts::none());
+        assert_eq!(clocks.clip(ms(9_999)), ms(9_999));
+        assert_eq!(clocks.clip(ms(10_001)), ms(10_000));
+    }
+
+    #[test]
+    fn all_time_spent_is_what_passed_since_the_start() {
+        let mut clocks = Clocks::new(ms(30), &Timeouts::none(), None);
+        clocks.begin_attempt(ms(40));
+        clocks.end_attempt(ms(100));
+        assert_eq!(clocks.spent(Phase::Total), Duration::from_millis(70));
+        assert_eq!(clocks.spent(Phase::Attempt), Duration::from_millis(60));
+        assert_eq!(clocks.elapsed(ms(110)), Duration::from_millis(80));
+    }
 }

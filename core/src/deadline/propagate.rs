@@ -199,11 +199,14 @@ mod tests {
         let grpc = |value: &str| DeadlineHeader::GrpcTimeout.parse(value.as_bytes());
         assert_eq!(grpc("1H"), Some(Duration::from_secs(3_600)));
         assert_eq!(grpc("99999999n"), Some(Duration::from_nanos(99_999_999)));
+        assert_eq!(grpc("3M"), Some(Duration::from_secs(180)));
+        assert_eq!(grpc("7m"), Some(ms(7)));
         for value in [
             "100000000m",
             "5",
             "5x",
             "-5S",
+            "+5S",
             "",
             "S",
             "1.5S",

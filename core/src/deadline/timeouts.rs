@@ -338,4 +338,35 @@ mod tests {
         assert_eq!(timeouts.of(Phase::Body), Some(secs(2)));
         assert_eq!(timeouts.of(Phase::Head), Some(secs(15)));
     }
+
+    #[test]
+    fn the_presets_limit_what_they_say() {
+        let limits = |timeouts: Timeouts| Phase::ALL.map(|phase| timeouts.of(phase));
+        assert!(limits(Timeouts::none()).iter().all(Option::is_none));
+        for (phase, limit) in Phase::ALL.into_iter().zip(limits(Timeouts::all(secs(3)))) {
+            let whole = matches!(phase, Phase::Attempt | Phase::Total);
+            assert_eq!(limit, (!whole).then_some(secs(3)), "{phase:?}");
+        }
+        let strict = [
+            (Phase::Pool, 2),
+            (Phase::Dns, 1),
+            (Phase::Connect, 2),
+            (Phase::Tls, 2),
+            (Phase::Write, 5),
+            (Phase::FirstByte, 5),
+            (Phase::Body, 5),
+            (Phase::Total, 6),
+        ];
+        for (phase, limit) in strict {
+            assert_eq!(Timeouts::strict().of(phase), Some(secs(limit)), "{phase:?}");
+        }
+    }
+
+    #[test]
+    fn a_limit_equal_to_the_total_is_no_contradiction() {
+        assert_eq!(
+            Timeouts::new().write(secs(6)).total(secs(6)).validate(),
+            Ok(())
+        );
+    }
 }

@@ -166,4 +166,28 @@ mod tests {
             assert_eq!(delay(rtt), Duration::from_millis(millis));
         }
     }
+
+    #[test]
+    fn the_bounds_themselves_are_valid() {
+        for in_flight in [1, Config::IN_FLIGHT] {
+            let config = Config {
+                attempt_delay: MIN_GAP,
+                in_flight,
+                ..Config::default()
+            };
+            assert_eq!(config.validate(), Ok(()));
+        }
+    }
+
+    #[test]
+    fn an_error_says_which_number_and_what_it_may_be() {
+        assert_eq!(
+            ConfigError::AttemptDelay(Duration::from_millis(9)).to_string(),
+            "an attempt delay of 9ms is below the least, 10ms"
+        );
+        assert_eq!(
+            ConfigError::InFlight(7).to_string(),
+            "7 connection attempts at once is not between 1 and 6"
+        );
+    }
 }

@@ -149,4 +149,60 @@ mod tests {
         assert_eq!(most_telling(&[], Some(&failed)), failed);
         assert_eq!(most_telling(&[], None), missing);
     }
+
+    #[test]
+    fn faults_are_ranked_by_what_is_wrong_here_and_then_by_how_far_they_got() {
+        use FaultKind as Kind;
+        // From the least telling to the most; those of a row tell as much.
+        let ranks: [&[(Kind, Phase)]; 10] = [
+            &[
+                (Kind::Unreachable, Phase::Connect),
+                (Kind::InvalidAddress, Phase::Connect),
+            ],
+            &[(Kind::Other, Phase::Connect)],
+            &[(Kind::Forbidden, Phase::Connect)],
+            &[(Kind::TimedOut, Phase::Connect)],
+            &[
+                (Kind::Reset, Phase::Connect),
+                (Kind::Eof, Phase::Connect),
+                (Kind::Aborted, Phase::Connect),
+                (Kind::BrokenPipe, Phase::Connect),
+            ],
+            &[(Kind::Refused, Phase::Connect)],
+            &[(Kind::Reset, Phase::Tls), (Kind::Other, Phase::Proxy)],
+            &[
+                (Kind::Certificate, Phase::Tls),
+                (Kind::Handshake, Phase::Tls),
+            ],
+            &[
+                (Kind::OutOfDescriptors, Phase::Connect),
+                (Kind::AddressExhausted, Phase::Connect),
+            ],
+            &[(Kind::RuntimeGone, Phase::Connect)],
+        ];
+        let told = |first: (Kind, Phase), second: (Kind, Phase)| {
+            let failures = [failure(1, first.0, first.1), failure(2, second.0, second.1)];
+            let fault = most_telling(&failures, None);
+            (fault.kind, fault.phase)
+        };
+        for (rank, row) in ranks.iter().enumerate() {
+            for &fault in *row {
+                for &lesser in ranks[..rank].iter().copied().flatten() {
+                    assert_eq!(told(fault, lesser), fault);
+                    assert_eq!(told(lesser, fault), fault);
+                }
+                for &equal in *row {
+                    assert_eq!(told(fault, equal), fault, "of equals the earliest");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn of_two_lookups_that_failed_alike_the_first_is_told() {
+        for kind in [FaultKind::NameNotFound, FaultKind::NameFailed] {
+            let of = |detail: &str| Fault::new(kind, Phase::Dns).with_detail(detail.to_owned());
+            assert_eq!(worse_lookup(Some(of("A")), of("AAAA")), of("A"));
+        }
+    }
 }

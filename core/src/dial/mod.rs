@@ -52,7 +52,7 @@ mod queue;
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 
-use crate::fault::{Fault, FaultKind, Phase};
+use crate::fault::Fault;
 use crate::time::Instant;
 
 pub use action::{Action, AttemptId, Lookup, Record};
@@ -206,9 +206,10 @@ impl Dial {
         self.pending.v4 &= record == Record::V6;
         self.pending.v6 &= record == Record::V4;
         match answer {
-            Ok(addrs) if !addrs.is_empty() => self.enqueue(record, &addrs),
-            Ok(_) => self.note_lookup(Fault::new(FaultKind::NameNotFound, Phase::Dns)),
-            Err(fault) => self.note_lookup(fault),
+            Ok(addrs) => self.enqueue(record, &addrs),
+            Err(fault) => {
+                self.lookup_fault = Some(failure::worse_lookup(self.lookup_fault.take(), fault));
+            }
         }
         self.advance(now);
     }
@@ -284,7 +285,7 @@ impl Dial {
             *until = Some(now + self.config.resolution_delay);
         }
         let waited = until.is_some_and(|until| until <= now);
-        if waited || self.queue.has_v6() || !self.pending.v6 {
+        if waited || !self.pending.v6 {
             self.state = State::Racing;
         }
     }
@@ -373,9 +374,5 @@ impl Dial {
         for addr in addrs {
             self.queue.push(*addr);
         }
-    }
-
-    fn note_lookup(&mut self, fault: Fault) {
-        self.lookup_fault = Some(failure::worse_lookup(self.lookup_fault.take(), fault));
     }
 }

@@ -117,7 +117,7 @@ impl Queue {
 
     /// Takes the next address.
     pub(super) fn pop(&mut self) -> Option<Known> {
-        let family = self.next_family()?;
+        let family = self.next_family();
         let entry = self.list(family).pop_front()?;
         self.turn = family.other();
         Some(entry.known)
@@ -127,23 +127,18 @@ impl Queue {
         self.v4.is_empty() && self.v6.is_empty()
     }
 
-    pub(super) fn has_v6(&self) -> bool {
-        !self.v6.is_empty()
-    }
-
     /// How many different addresses were ever put in.
     pub(super) fn seen(&self) -> usize {
         self.seen.len()
     }
 
-    fn next_family(&self) -> Option<Family> {
+    fn next_family(&self) -> Family {
         match (self.v4.front(), self.v6.front()) {
-            (None, None) => None,
-            (Some(_), None) => Some(Family::V4),
-            (None, Some(_)) => Some(Family::V6),
-            (Some(v4), Some(v6)) if v4.tier < v6.tier => Some(Family::V4),
-            (Some(v4), Some(v6)) if v6.tier < v4.tier => Some(Family::V6),
-            _ => Some(self.turn),
+            (Some(_), None) => Family::V4,
+            (None, Some(_)) => Family::V6,
+            (Some(v4), Some(v6)) if v4.tier < v6.tier => Family::V4,
+            (Some(v4), Some(v6)) if v6.tier < v4.tier => Family::V6,
+            _ => self.turn,
         }
     }
 
@@ -211,6 +206,9 @@ mod tests {
         let bad = [Known::bad(addr("6::1")), Known::bad(addr("6::2"))];
         let addrs = ["6::1", "6::2", "4.1.1.1", "4.2.2.2"];
         assert_eq!(order(&bad, &addrs), ["4.1.1.1", "4.2.2.2", "6::1", "6::2"]);
+        let bad = [Known::bad(addr("4.1.1.1"))];
+        let addrs = ["4.1.1.1", "6::1", "6::2"];
+        assert_eq!(order(&bad, &addrs), ["6::1", "6::2", "4.1.1.1"]);
     }
 
     #[test]
@@ -252,5 +250,36 @@ mod tests {
         queue.push(addr("4.1.1.1"));
         assert_eq!(queue.seen(), MAX_PER_FAMILY + 1);
         assert_eq!(drain(&mut queue)[1], "4.1.1.1");
+    }
+
+    #[test]
+    fn nearer_by_three_tenths_is_not_yet_clearly_nearer() {
+        let within = |text, ms| Known::within(addr(text), Duration::from_millis(ms));
+        let order_of = |ms| {
+            let known = [within("4.1.1.1", 130), within("4.2.2.2", ms)];
+            order(&known, &["4.1.1.1", "4.2.2.2"])
+        };
+        assert_eq!(order_of(100), ["4.1.1.1", "4.2.2.2"]);
+        assert_eq!(order_of(99), ["4.2.2.2", "4.1.1.1"]);
+    }
+
+    #[test]
+    fn what_is_known_of_an_address_is_known_in_either_spelling() {
+        let bad = [Known::bad(addr("::ffff:4.1.1.1"))];
+        let addrs = ["4.1.1.1", "4.2.2.2"];
+        assert_eq!(order(&bad, &addrs), ["4.2.2.2", "4.1.1.1"]);
+    }
+
+    #[test]
+    fn of_too_many_known_addresses_the_last_are_ignored() {
+        let far = |n: u16| IpAddr::from([6, 0, 0, 0, 0, 0, 0, n]);
+        let full = u16::try_from(MAX_KNOWN).unwrap_or_default();
+        let mut queue = Queue::new();
+        queue.remember(&(0..=full).map(|n| Known::bad(far(n))).collect::<Vec<_>>());
+        for n in [full - 1, full] {
+            queue.push(far(n));
+        }
+        let order = [far(full), far(full - 1)].map(|addr| addr.to_string());
+        assert_eq!(drain(&mut queue), order);
     }
 }

@@ -319,4 +319,23 @@ mod tests {
         assert_eq!(whole(body, &mut room[..4], &limits), None);
         assert_eq!(whole(b"1\r\nxy0\r\n\r\n", &mut room, &limits), None);
     }
+
+    #[test]
+    fn framing_is_abuse_from_the_first_byte_beyond_both_bounds() {
+        let begin = |framing, data| {
+            let mut chunked = Chunked {
+                framing,
+                data,
+                left: 1,
+                ..Chunked::default()
+            };
+            chunked.begin_data()
+        };
+        let ratio = FRAMING_RATIO as u32;
+        let data = FRAMING_FREE / ratio + 1;
+        for (framing, data) in [(FRAMING_FREE, 0), (data * ratio, u64::from(data))] {
+            assert_eq!(begin(framing, data), Ok(Next::Data(1)));
+            assert_eq!(begin(framing + 1, data), Err(ChunkError::Abusive));
+        }
+    }
 }

@@ -264,3 +264,108 @@ impl fmt::Display for RequestError {
 }
 
 impl std::error::Error for RequestError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Error; 17] = [
+        Error::Head(HeadError::Version),
+        Error::Head(HeadError::TooLarge),
+        Error::Framing(FramingError::ContentLength),
+        Error::Chunk(ChunkError::Size),
+        Error::Chunk(ChunkError::LineEnd),
+        Error::Chunk(ChunkError::DataEnd),
+        Error::Chunk(ChunkError::ExtensionsTooLong),
+        Error::Chunk(ChunkError::Abusive),
+        Error::Trailers(HeadError::Version),
+        Error::Trailers(HeadError::TooLarge),
+        Error::Interims,
+        Error::Upgrade,
+        Error::Unsolicited,
+        Error::Eof { at: Stage::Idle },
+        Error::Eof { at: Stage::Start },
+        Error::Truncated { at: Stage::Head },
+        Error::Reset { at: Stage::Body },
+    ];
+
+    #[test]
+    fn an_error_is_of_one_sort_an_early_end_a_broken_limit_or_malformed() {
+        let limits = [
+            Error::Head(HeadError::TooLarge),
+            Error::Chunk(ChunkError::ExtensionsTooLong),
+            Error::Chunk(ChunkError::Abusive),
+            Error::Trailers(HeadError::TooLarge),
+            Error::Interims,
+        ];
+        for error in ALL {
+            let ended = matches!(
+                error,
+                Error::Eof { .. } | Error::Truncated { .. } | Error::Reset { .. }
+            );
+            let sorts = (error.is_eof(), error.is_limit(), error.is_malformed());
+            let limit = limits.contains(&error);
+            assert_eq!(sorts, (ended, limit, !ended && !limit), "{error:?}");
+        }
+    }
+
+    fn are_distinct<T: ToString>(items: &[T]) -> bool {
+        let mut texts: Vec<String> = items.iter().map(T::to_string).collect();
+        texts.sort_unstable();
+        texts.windows(2).all(|pair| pair[0] != pair[1]) && !texts[0].is_empty()
+    }
+
+    #[test]
+    fn each_error_says_what_and_where_in_its_own_words() {
+        assert!(are_distinct(&ALL));
+        for (error, text) in [
+            (ALL[4], "a chunk's line does not end with CRLF"),
+            (ALL[9], "in the trailers: the head is larger than its limit"),
+            (
+                ALL[15],
+                "the peer closed the connection without close_notify within the response head",
+            ),
+            (ALL[16], "the connection was reset within the response body"),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn each_reason_to_close_has_its_own_words() {
+        let reasons = [
+            CloseReason::Asked,
+            CloseReason::Peer,
+            CloseReason::Http10,
+            CloseReason::CloseDelimited,
+            CloseReason::Faulty,
+            CloseReason::EarlyResponse,
+            CloseReason::RequestAborted,
+            CloseReason::Desync,
+            CloseReason::ResetContent,
+            CloseReason::PeerClosed,
+        ];
+        assert!(are_distinct(&reasons));
+    }
+
+    #[test]
+    fn each_refusal_of_a_request_has_its_own_words() {
+        let refusals = [
+            RequestError::Busy,
+            RequestError::Unusable,
+            RequestError::Target,
+            RequestError::Host,
+            RequestError::DuplicateHost,
+            RequestError::Ambiguous,
+            RequestError::ContentLength,
+            RequestError::TransferEncoding,
+            RequestError::ChunkedToHttp10,
+            RequestError::BodyNotAllowed,
+            RequestError::TooMuchBody,
+            RequestError::TooLittleBody,
+            RequestError::NotWanted,
+            RequestError::Trailers,
+        ];
+        assert!(are_distinct(&refusals));
+    }
+}

@@ -116,4 +116,11 @@ mod tests {
         );
         assert!(parse(b"\r\n", 64).unwrap().is_empty());
     }
+
+    #[test]
+    fn as_many_trailers_as_the_limit_are_read() {
+        assert_eq!(parse(b"a: 1\r\nb: 2\r\n\r\n", 2).unwrap().len(), 2);
+        let three = b"a: 1\r\nb: 2\r\nc: 3\r\n\r\n";
+        assert_eq!(parse(three, 1), Err(HeadError::TooManyFields));
+    }
 }

@@ -303,5 +303,50 @@ mod tests {
             ..config
         };
         assert_eq!(config.validate(), Err(ConfigError::InvalidLifetime));
+        let config = Config {
+            idle_timeout: config.max_lifetime,
+            ..config
+        };
+        assert_eq!(config.validate(), Ok(()));
+    }
+
+    #[test]
+    fn limits_that_are_set_are_the_limits_in_force() {
+        let limits = Limits::new()
+            .total(60)
+            .per_origin(50)
+            .idle(40)
+            .idle_per_origin(30)
+            .waiters(20)
+            .shared_per_origin(10);
+        let config = Config {
+            limits,
+            ..Config::new()
+        };
+        assert_eq!(config.effective_limits(), limits);
+        assert_eq!(config.resolve().shared, 10);
+    }
+
+    #[test]
+    fn an_error_names_the_limits() {
+        for (error, text) in [
+            (
+                ConfigError::Zero("total"),
+                "the limit total is 0, and lets no request through",
+            ),
+            (
+                ConfigError::InvalidLimits {
+                    smaller: "idle",
+                    larger: "total",
+                },
+                "the limit idle is above the limit total",
+            ),
+            (
+                ConfigError::InvalidLifetime,
+                "idle_timeout is longer than max_lifetime",
+            ),
+        ] {
+            assert_eq!(error.to_string(), text);
+        }
     }
 }

@@ -197,3 +197,64 @@ impl Hasher for KeyHasher {
         self.hash
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::timer::Timers;
+
+    const NANO: Duration = Duration::from_nanos(1);
+
+    fn at(secs: u64) -> Instant {
+        Instant::ORIGIN + Duration::from_secs(secs)
+    }
+
+    fn route() -> Route {
+        let timer = Timers::new().insert(Instant::MAX, ());
+        Route::new(timer, Budget::new(at(0)))
+    }
+
+    #[test]
+    fn what_a_connection_turned_out_to_be_is_believed_for_an_hour_or_a_day() {
+        for (protocol, secs) in [(Protocol::Exclusive, 3_600), (Protocol::Shared, 86_400)] {
+            let mut route = route();
+            route.handle_protocol(at(100), protocol);
+            assert_eq!(route.protocol(at(100 + secs) - NANO), protocol);
+            assert_eq!(route.protocol(at(100 + secs)), Protocol::Unknown);
+        }
+    }
+
+    #[test]
+    fn the_least_age_at_which_a_server_closes_is_believed_for_an_hour() {
+        let secs = |secs| Some(Duration::from_secs(secs));
+        let mut route = route();
+        assert!(!route.has_learned() && route.learned(at(0)).is_none());
+        route.learn(at(100), Duration::from_secs(20));
+        assert!(route.has_learned());
+        route.learn(at(200), Duration::from_secs(30));
+        assert_eq!(route.learned(at(3_700) - NANO), secs(20));
+        assert_eq!(route.learned(at(3_700)), None);
+        route.learn(at(3_700), Duration::from_millis(10));
+        assert_eq!(route.learned(at(3_700)), secs(1));
+    }
+
+    #[test]
+    fn a_dial_that_began_before_the_last_failure_tells_nothing_new() {
+        let mut route = route();
+        assert!(route.handle_failed(at(10), at(5)));
+        assert!(!route.handle_failed(at(11), at(9)));
+        assert!(route.handle_failed(at(12), at(10)), "begun at the failure");
+        assert_eq!(route.failures, 2);
+        route.handle_connected();
+        assert!(route.handle_failed(at(13), at(11)), "since the success");
+        assert_eq!(route.failures, 1);
+    }
+
+    #[test]
+    fn a_key_is_hashed_as_its_bytes_and_the_seed_say() {
+        let hash = |seed, key: &str| Seeded::new(seed).hash_one(key);
+        assert_eq!(hash([1, 2], "a"), hash([1, 2], "a"));
+        assert_ne!(hash([1, 2], "a"), hash([1, 2], "b"));
+        assert_ne!(hash([1, 2], "a"), hash([1, 3], "a"));
+    }
+}

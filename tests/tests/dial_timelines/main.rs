@@ -317,3 +317,10 @@ fn reports_on_abandoned_attempts_and_late_timers_change_nothing() {
     assert_eq!(driver.log.len(), before);
     assert_eq!(driver.dial.winner(), Some(driver.id("a6")));
 }
+
+#[test]
+fn a_deadline_that_never_comes_needs_no_timer() {
+    let lookup = Lookup::Only(Record::Any);
+    let dial = Dial::by_name(at(0), 443, lookup, Some(Instant::MAX), Config::default());
+    assert_eq!(dial.poll_timeout(), None);
+}

@@ -9,7 +9,9 @@ use fulmar_core::backoff::{Backoff, Jitter};
 use fulmar_core::budget::Budget;
 use fulmar_core::call::{Again, Call, Request, Verdict};
 use fulmar_core::fault::{Fate, Fault, FaultKind, Phase};
-use fulmar_core::retry::{AttemptFacts, Cause, HeadFacts, MethodClass, Replay, Retry, StopReason};
+use fulmar_core::retry::{
+    AttemptFacts, Cause, HeadFacts, MethodClass, Replay, Retry, Ruling, StopReason,
+};
 use fulmar_core::time::Instant;
 use fulmar_tests::properties::backoff::Words;
 
@@ -174,4 +176,43 @@ fn of_many_attempts_the_first_four_and_the_last_twelve_are_kept() {
     let numbers: Vec<u32> = scene.call.attempts().iter().map(|one| one.number).collect();
     let kept: Vec<u32> = (1..=4).chain(29..=40).collect();
     assert_eq!((numbers, scene.call.dropped()), (kept, 24));
+}
+
+#[test]
+fn the_longest_wait_is_still_waited() {
+    let policy = || Retry::default().retry_after_max(Duration::from_secs(7));
+    let asks = |wait| HeadFacts {
+        retry_after: Some(wait),
+        ..HeadFacts::new(503)
+    };
+    let mut scene = Scene::with(GET, policy());
+    let verdict = scene.answers(&asks(Duration::from_secs(7)));
+    scene.counted(&verdict);
+    let mut scene = Scene::with(GET, policy());
+    let verdict = scene.answers(&asks(Duration::from_secs(7) + Duration::from_nanos(1)));
+    assert!(matches!(verdict, Verdict::Deliver { exhausted: Some(_) }));
+    assert_eq!(
+        scene.call.stop_reason(),
+        Some(StopReason::RetryAfterTooLong)
+    );
+}
+
+#[test]
+fn a_rule_of_the_users_own_looks_at_every_status_and_at_no_failure_behind_a_delivered_part() {
+    assert!(Call::is_plain(200) && !Call::is_plain(503));
+    let plain = Scene::new(GET).call;
+    assert!(plain.passes(200) && !plain.passes(503));
+    let policy = || Retry::default().classifier(|_, _| Some(Ruling::RetryUnsafe));
+    let ruled = Scene::with(GET, policy()).call;
+    assert!(!ruled.passes(200) && !ruled.passes(503));
+    let lost = |delivered| AttemptFacts {
+        delivered,
+        response_bytes: 100,
+        ..on_reused(FaultKind::Reset, Phase::Body, 120)
+    };
+    let mut scene = Scene::with(POST, policy());
+    let verdict = scene.fails(&lost(0));
+    scene.counted(&verdict);
+    let mut scene = Scene::with(POST, policy());
+    assert!(matches!(scene.fails(&lost(1)), Verdict::Stop { .. }));
 }
