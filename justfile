@@ -20,6 +20,10 @@ ci:
 tour *args:
     cargo run --release --example tour -- {{args}}
 
+# The tour and the download, on every runtime.
+examples:
+    .ci/examples
+
 # Retry storms of up to 10,000 clients: a table, the gates, and a chart (`target/fleet.svg`).
 fleet *args:
     cargo run --release -p fulmar-tests --bin fleet -- {{args}}

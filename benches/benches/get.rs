@@ -11,6 +11,7 @@ use fulmar_benches::clients::ours::Ours;
 use fulmar_benches::clients::reqwest::Reqwest;
 use fulmar_benches::clients::{Client, Error, Look};
 use fulmar_benches::server::{Process, SERVE, serve};
+use fulmar_tokio::Tokio;
 use tokio::runtime::{Builder, Runtime};
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
@@ -24,7 +25,7 @@ fn one_at_a_time(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("get");
     bench::<Bare>(&mut group, "bare", &runtime, server.addr());
     bench::<Hyper>(&mut group, "hyper", &runtime, server.addr());
-    bench::<Ours>(&mut group, "fulmar", &runtime, server.addr());
+    bench::<Ours<Tokio>>(&mut group, "fulmar", &runtime, server.addr());
     bench::<Reqwest>(&mut group, "reqwest", &runtime, server.addr());
     group.finish();
 }

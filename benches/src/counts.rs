@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use crate::clients::Look;
 use crate::descriptors;
 use crate::load::Who;
+use crate::runtimes::ONE_THREAD;
 
 /// The argument of this process that makes it do one [`crate::load::Load`] and print the allocations.
 pub const LOAD: &str = "load";
@@ -124,6 +125,7 @@ impl Subject {
         } else {
             "body"
         };
+        command.env(ONE_THREAD.0, ONE_THREAD.1);
         command.args([LOAD, &self.addr.to_string(), self.who.as_str(), headers]);
         command.args([requests.to_string(), self.concurrency.to_string()]);
         let printed = run(&mut command, count)?;
@@ -143,6 +145,7 @@ impl Subject {
 /// The system allows fewer descriptors, or the run failed.
 pub fn idle(addr: SocketAddr, who: Who, connections: usize) -> Result<isize, Missing> {
     let mut command = descriptors::command(connections + 100)?;
+    command.env(ONE_THREAD.0, ONE_THREAD.1);
     command.args([
         IDLE,
         &addr.to_string(),

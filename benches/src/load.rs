@@ -1,15 +1,18 @@
 //! What a client is put through, in a process of its own.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use tokio::runtime::{Builder, Runtime};
-use tokio::task::JoinSet;
+use fulmar_async_std::AsyncStd;
+use fulmar_smol::Smol;
+use fulmar_tokio::Tokio;
 
 use crate::clients::bare::Bare;
 use crate::clients::hyper::Hyper;
 use crate::clients::ours::Ours;
 use crate::clients::reqwest::Reqwest;
 use crate::clients::{Client, Error, Look};
+use crate::runtimes::Runtime;
 use crate::server::{BODY_LEN, GATHER};
 
 /// Who asks.
@@ -19,15 +22,26 @@ pub enum Who {
     Bare,
     /// hyper's bare connection.
     Hyper,
-    /// This library, whole.
+    /// This library, whole, on tokio.
     Fulmar,
+    /// The same on smol.
+    Smol,
+    /// The same on async-std.
+    AsyncStd,
     /// reqwest.
     Reqwest,
 }
 
 impl Who {
     /// Everybody, in the order of the table.
-    pub const ALL: [Self; 4] = [Self::Fulmar, Self::Bare, Self::Hyper, Self::Reqwest];
+    pub const ALL: [Self; 6] = [
+        Self::Fulmar,
+        Self::Smol,
+        Self::AsyncStd,
+        Self::Bare,
+        Self::Hyper,
+        Self::Reqwest,
+    ];
 
     /// The name on the command line and in the table.
     pub fn as_str(self) -> &'static str {
@@ -35,6 +49,8 @@ impl Who {
             Self::Bare => "bare",
             Self::Hyper => "hyper",
             Self::Fulmar => "fulmar",
+            Self::Smol => "fulmar-smol",
+            Self::AsyncStd => "fulmar-async-std",
             Self::Reqwest => "reqwest",
         }
     }
@@ -61,27 +77,32 @@ impl Load {
     /// The first error of any request.
     pub fn run(&self, addr: SocketAddr) -> Result<(), Error> {
         match self.who {
-            Who::Bare => runtime()?.block_on(self.ask::<Bare>(addr)),
-            Who::Hyper => runtime()?.block_on(self.ask::<Hyper>(addr)),
-            Who::Fulmar => runtime()?.block_on(self.ask::<Ours>(addr)),
-            Who::Reqwest => runtime()?.block_on(self.ask::<Reqwest>(addr)),
+            Who::Bare => self.ask::<Bare>(addr),
+            Who::Hyper => self.ask::<Hyper>(addr),
+            Who::Fulmar => self.ask::<Ours<Tokio>>(addr),
+            Who::Smol => self.ask::<Ours<Smol>>(addr),
+            Who::AsyncStd => self.ask::<Ours<AsyncStd>>(addr),
+            Who::Reqwest => self.ask::<Reqwest>(addr),
         }
     }
 
-    async fn ask<C: Client>(self, addr: SocketAddr) -> Result<(), Error> {
-        let shared = C::shared(addr)?;
-        // Tasks even for one: waking the root future of `block_on` costs tokio a system call that
-        // no program pays whose requests are made in tasks.
-        let mut tasks = JoinSet::new();
-        for _ in 0..self.concurrency {
-            let mut client = C::open(&shared).await?;
-            let requests = self.requests / self.concurrency;
-            tasks.spawn(async move { repeat(&mut client, self.look, requests).await });
-        }
-        while let Some(done) = tasks.join_next().await {
-            done??;
-        }
-        Ok(())
+    fn ask<C: Client>(self, addr: SocketAddr) -> Result<(), Error> {
+        C::Runtime::block_on(async move {
+            let shared = C::shared(addr)?;
+            // Tasks even for one: waking the root future of `block_on` costs tokio a system call
+            // that no program pays whose requests are made in tasks.
+            let mut tasks = Vec::with_capacity(self.concurrency);
+            for _ in 0..self.concurrency {
+                let mut client = C::open(&shared).await?;
+                let requests = self.requests / self.concurrency;
+                let asking = async move { repeat(&mut client, self.look, requests).await };
+                tasks.push(C::Runtime::spawn(asking));
+            }
+            for task in tasks {
+                task.await??;
+            }
+            Ok(())
+        })?
     }
 }
 
@@ -102,44 +123,40 @@ async fn repeat<C: Client>(client: &mut C, look: Look, requests: usize) -> Resul
 /// The first error of any request: commonly that descriptors ran out.
 pub fn idle(who: Who, addr: SocketAddr, count: usize, live: fn() -> isize) -> Result<isize, Error> {
     match who {
-        Who::Bare => runtime()?.block_on(gather::<Bare>(addr, count, live)),
-        Who::Hyper => runtime()?.block_on(gather::<Hyper>(addr, count, live)),
-        Who::Fulmar => runtime()?.block_on(gather::<Ours>(addr, count, live)),
-        Who::Reqwest => runtime()?.block_on(gather::<Reqwest>(addr, count, live)),
+        Who::Bare => gather::<Bare>(addr, count, live),
+        Who::Hyper => gather::<Hyper>(addr, count, live),
+        Who::Fulmar => gather::<Ours<Tokio>>(addr, count, live),
+        Who::Smol => gather::<Ours<Smol>>(addr, count, live),
+        Who::AsyncStd => gather::<Ours<AsyncStd>>(addr, count, live),
+        Who::Reqwest => gather::<Reqwest>(addr, count, live),
     }
 }
 
-async fn gather<C: Client>(
-    addr: SocketAddr,
-    count: usize,
-    live: fn() -> isize,
-) -> Result<isize, Error> {
-    let shared = C::shared(addr)?;
-    // What the library sets up once does not count.
-    let mut first = C::open(&shared).await?;
-    first.get("/", Look::Body).await?;
-    let before = live();
-    let mut tasks = JoinSet::new();
-    let mut idle = Vec::with_capacity(count);
-    for _ in 0..count {
-        let shared = shared.clone();
-        tasks.spawn(async move {
-            let mut client = C::open(&shared).await?;
-            client.get(GATHER, Look::Body).await?;
-            Ok::<_, Error>(client.into_idle())
-        });
-    }
-    while let Some(done) = tasks.join_next().await {
-        idle.push(done??);
-    }
-    drop((tasks, first));
-    // Tasks that drive connections may have a turn to take still.
-    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    let bytes = live() - before;
-    drop((idle, shared));
-    Ok(bytes / isize::try_from(count)?)
-}
-
-fn runtime() -> std::io::Result<Runtime> {
-    Builder::new_current_thread().enable_all().build()
+fn gather<C: Client>(addr: SocketAddr, count: usize, live: fn() -> isize) -> Result<isize, Error> {
+    C::Runtime::block_on(async move {
+        let shared = C::shared(addr)?;
+        // What the library sets up once does not count.
+        let mut first = C::open(&shared).await?;
+        first.get("/", Look::Body).await?;
+        let before = live();
+        let mut tasks = Vec::with_capacity(count);
+        for _ in 0..count {
+            let shared = shared.clone();
+            tasks.push(C::Runtime::spawn(async move {
+                let mut client = C::open(&shared).await?;
+                client.get(GATHER, Look::Body).await?;
+                Ok::<_, Error>(client.into_idle())
+            }));
+        }
+        let mut idle = Vec::with_capacity(count);
+        for task in tasks {
+            idle.push(task.await??);
+        }
+        drop(first);
+        // Tasks that drive connections may have a turn to take still.
+        C::Runtime::sleep(Duration::from_millis(200)).await;
+        let bytes = live() - before;
+        drop((idle, shared));
+        Ok(bytes / isize::try_from(count)?)
+    })?
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::budgets::{COLUMNS, IDLE_BYTES};
+use crate::budgets::{Budget, COLUMNS};
 use crate::clients::Look;
 use crate::counts::{Count, Missing, Subject, idle};
 use crate::load::Who;
@@ -37,30 +37,35 @@ impl Row {
         Self { who, gets, idle }
     }
 
-    /// The figures that exceed their budgets, or are missing, a line each.
+    /// The figures that exceed the client's budget, or are missing, a line each.
     pub fn excesses(&self) -> Vec<String> {
+        let Some(budget) = Budget::of(self.who) else {
+            return Vec::new();
+        };
         let mut lines = Vec::new();
-        for (column, get) in COLUMNS.iter().zip(&self.gets) {
+        for ((column, most), get) in COLUMNS.iter().zip(&budget.gets).zip(&self.gets) {
             for (count, number) in Count::ALL.into_iter().zip(get.iter().flatten()) {
-                let most = column.most(count);
                 match number {
-                    Ok(number) if column.admits(count, *number) => {}
+                    Ok(number) if most.admits(count, *number) => {}
                     Ok(number) => lines.push(format!(
-                        "{}: {number:.2} {count} per GET, the budget is {most}",
-                        column.name
+                        "{}: {number:.2} {count} per GET, the budget is {}",
+                        column.name,
+                        most.of(count)
                     )),
                     Err(missing) => lines.push(format!("{}: {count}: {missing}", column.name)),
                 }
             }
         }
         match &self.idle {
-            Ok(bytes) if *bytes <= IDLE_BYTES => {}
+            Ok(bytes) if *bytes <= budget.idle_bytes => {}
             Ok(bytes) => lines.push(format!(
-                "idle: {bytes} bytes per connection, the budget is {IDLE_BYTES}"
+                "idle: {bytes} bytes per connection, the budget is {}",
+                budget.idle_bytes
             )),
             Err(missing) => lines.push(format!("idle: {missing}")),
         }
-        lines
+        let name = self.who.as_str();
+        lines.iter().map(|line| format!("{name}, {line}")).collect()
     }
 }
 
@@ -110,8 +115,8 @@ mod tests {
         assert_eq!(
             row(Ok(8_001.0), 641).excesses(),
             [
-                "one at a time: 8001.00 instructions per GET, the budget is 8000",
-                "idle: 641 bytes per connection, the budget is 640"
+                "fulmar, one at a time: 8001.00 instructions per GET, the budget is 8000",
+                "fulmar, idle: 641 bytes per connection, the budget is 640"
             ]
         );
     }
@@ -119,7 +124,8 @@ mod tests {
     #[test]
     fn a_figure_that_could_not_be_counted_is_no_success() {
         let lines = row(Err(Missing::Tool("valgrind")), 1).excesses();
-        let expected = "one at a time: instructions: no valgrind (apt-get install valgrind)";
+        let expected =
+            "fulmar, one at a time: instructions: no valgrind (apt-get install valgrind)";
         assert_eq!(lines, [expected]);
     }
 }

@@ -1,4 +1,4 @@
-//! The machines.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 pub mod backoff;

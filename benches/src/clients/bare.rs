@@ -3,6 +3,7 @@
 use std::fmt::Write;
 use std::net::SocketAddr;
 
+use fulmar_tokio::Tokio;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -16,6 +17,7 @@ pub struct Bare {
 }
 
 impl Client for Bare {
+    type Runtime = Tokio;
     type Shared = SocketAddr;
     type Idle = TcpStream;
 

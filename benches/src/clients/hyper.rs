@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use bytes::Bytes;
+use fulmar_tokio::Tokio;
 use http_body_util::{BodyExt, Empty};
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper::header::{HOST, HeaderValue};
@@ -19,6 +20,7 @@ pub struct Hyper {
 }
 
 impl Client for Hyper {
+    type Runtime = Tokio;
     type Shared = SocketAddr;
     type Idle = SendRequest<Empty<Bytes>>;
 

@@ -4,6 +4,8 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 
+use crate::runtimes::Runtime;
+
 pub mod bare;
 pub mod hyper;
 pub mod ours;
@@ -23,11 +25,14 @@ pub type Error = Box<dyn std::error::Error + Send + Sync>;
 
 /// One client under load. What has a pool is cloned, what has none holds one connection.
 pub trait Client: Sized + Send + 'static {
+    /// Where it runs.
+    type Runtime: Runtime;
+
     /// What all of them share: the pool, where there is one.
-    type Shared: Clone + Send;
+    type Shared: Clone + Send + 'static;
 
     /// What holds a connection while it is idle, where that is not the pool.
-    type Idle: Send;
+    type Idle: Send + 'static;
 
     /// Sets up what is shared, without connecting.
     ///

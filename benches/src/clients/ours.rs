@@ -1,27 +1,31 @@
-//! Fulmar on tokio: the whole client, every timeout and the retry policy on.
+//! Fulmar: the whole client, every timeout and the retry policy on, on any runtime.
 
+use std::marker::PhantomData;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use fulmar_tokio::{Client as Fulmar, Limits, Retry, Timeouts, Tokio};
+use fulmar_tokio::{Client as Fulmar, Limits, Retry, Timeouts};
 
 use super::{Client, Error, Look, unexpected};
+use crate::runtimes::Runtime;
 
-/// A clone of one client.
-pub struct Ours {
+/// A clone of one client on the runtime `R`.
+pub struct Ours<R> {
     client: Fulmar,
     origin: String,
     url: (&'static str, String),
+    runtime: PhantomData<R>,
 }
 
-impl Client for Ours {
+impl<R: Runtime> Client for Ours<R> {
+    type Runtime = R;
     type Shared = (Fulmar, SocketAddr);
     type Idle = ();
 
     fn shared(addr: SocketAddr) -> Result<Self::Shared, Error> {
         // Room for the ten thousand idle ones; the limits cost nothing per request.
         let limits = Limits::new().total(20_000).per_origin(20_000).idle(20_000);
-        let client = Fulmar::builder(Tokio::new())
+        let client = Fulmar::builder(R::net())
             .timeouts(Timeouts::all(Duration::from_secs(60)))
             .limits(limits.idle_per_origin(20_000).waiters(20_000))
             .retry(Retry::new(3))
@@ -35,6 +39,7 @@ impl Client for Ours {
             client: client.clone(),
             origin,
             url: ("", String::new()),
+            runtime: PhantomData,
         })
     }
 

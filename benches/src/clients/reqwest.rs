@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use fulmar_tokio::Tokio;
 use reqwest::StatusCode;
 
 use super::{Client, Error, Look, unexpected};
@@ -14,6 +15,7 @@ pub struct Reqwest {
 }
 
 impl Client for Reqwest {
+    type Runtime = Tokio;
     type Shared = (reqwest::Client, SocketAddr);
     type Idle = ();
 

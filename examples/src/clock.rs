@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use fulmar_tokio::net::Net;
+use fulmar::net::Net;
 
 /// A network's clock: the system's on tokio, virtual in the simulator.
 #[derive(Clone)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fulmar_tokio::Method;
+use fulmar::Method;
 
 /// Where the good, the bad and the missing are, as URLs without a path.
 pub(crate) struct Places {

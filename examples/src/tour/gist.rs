@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-use fulmar_tokio::timeline::{Attempt, Call, Row};
-use fulmar_tokio::{Fate, Kind, Phase};
+use fulmar::timeline::{Attempt, Call, Row};
+use fulmar::{Fate, Kind, Phase};
 
-use crate::story::{Fetched, Told};
+use super::story::{Fetched, Told};
 
 /// How a call went, without times, addresses and connection numbers.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,12 +3,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use fulmar_tokio::trace::Record;
-use fulmar_tokio::{Client, Error, Response, StatusCode};
+use fulmar::trace::Record;
+use fulmar::{Client, Error, Response, StatusCode};
 
+use super::scenes::Scene;
 use crate::clock::Clock;
-use crate::scenes::Scene;
-use crate::server::Check;
+use crate::server::{BIG, Check};
 
 /// Somebody's application: it has a client, and does things with it.
 pub(crate) struct App {
@@ -85,7 +85,7 @@ impl App {
 /// Reads a body to its end and keeps nothing of it.
 async fn read(mut response: Response, is_checked: bool) -> Result<Fetched, Error> {
     let status = response.status();
-    let mut check = Check::new();
+    let mut check = Check::of(BIG);
     let mut bytes = 0;
     while let Some(chunk) = response.chunk().await? {
         bytes += chunk.len() as u64;

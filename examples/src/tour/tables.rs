@@ -3,11 +3,11 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use fulmar_tokio::timeline::{Call, Ink, Paint, time_text};
+use fulmar::timeline::{Call, Ink, Paint, time_text};
 
-use crate::gist::Gist;
-use crate::render::shorten;
-use crate::story::Told;
+use super::gist::Gist;
+use super::render::shorten;
+use super::story::Told;
 
 /// A line for each call.
 pub(crate) fn summary(all: &[Told], paint: Paint) -> String {

@@ -1,26 +1,72 @@
-//! The two tours: the whole one, and the one that the user chooses.
+//! A tour of the client: a server that misbehaves, calls that survive it or say why they did not,
+//! and the whole story once more in the simulator.
+
+mod gist;
+mod render;
+mod scenes;
+mod simulated;
+mod story;
+mod tables;
 
 use std::error::Error;
+use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fulmar_tokio::net::Net;
-use fulmar_tokio::timeline::{Ink, Paint, legend};
-use fulmar_tokio::{Client, Kind, Phase, Timeouts, Tokio};
-use tokio::runtime::Runtime;
+use fulmar::net::{FaultKind, Net};
+use fulmar::timeline::{Ink, Paint, legend};
+use fulmar::{Client, Kind, Phase, Timeouts, Url};
 
+use self::scenes::{Places, Scene};
+use self::simulated::{LAPTOP, Resolver};
+use self::story::{App, Log, Told, story};
 use crate::clock::Clock;
+use crate::loopback;
 use crate::paint::{for_stdout, say};
-use crate::scenes::{self, Places, Scene};
-use crate::server::Server;
-use crate::simulated::{self, LAPTOP, Resolver};
-use crate::story::{App, Log, Told, story};
-use crate::{loopback, render, tables};
+
+const USAGE: &str = "usage: tour            the whole tour, on loopback and in the simulator
+       tour URL..      the same pictures of a GET of each URL, twice";
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
 /// What the simulation draws its random numbers from.
 const SEED: u64 = 0xF0_1AA5;
+
+/// The tour that the program's arguments choose, on the network that `net` makes. On loopback it
+/// takes some ten seconds, in the simulator a few milliseconds.
+///
+/// # Cancel safety
+///
+/// Dropping the future ends its calls. The server's threads end with the program.
+pub async fn tour<N: Net>(net: impl Fn() -> N) -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    if arguments
+        .iter()
+        .any(|given| given == "-h" || given == "--help")
+    {
+        println!("{USAGE}");
+        return ExitCode::SUCCESS;
+    }
+    for argument in &arguments {
+        if let Err(error) = Url::parse(argument) {
+            eprintln!("tour: {error}\n{USAGE}");
+            return ExitCode::from(2);
+        }
+    }
+    let is_same = if arguments.is_empty() {
+        whole(&net).await
+    } else {
+        visit(&net, &arguments).await.map(|()| true)
+    };
+    match is_same {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("tour: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// Short, so that the tour is.
 fn impatient() -> Timeouts {
@@ -36,25 +82,25 @@ fn patient() -> Timeouts {
 
 impl App {
     /// The application on some network. Only here is it known on which.
-    fn on<N: Net>(net: N, clock: N, timeouts: Timeouts) -> Result<Self, fulmar_tokio::Error> {
+    fn on<N: Net>(net: impl Fn() -> N, timeouts: Timeouts) -> Result<Self, fulmar::Error> {
         let log = Log::default();
-        let client = Client::builder(net)
+        let client = Client::builder(net())
             .timeouts(timeouts)
             .user_agent("fulmar-tour")
             .observer(log.observer())
             .build()?;
-        let clock = Clock::of(clock);
+        let clock = Clock::of(net());
         Ok(Self { client, log, clock })
     }
 }
 
 /// Tells the story on loopback, then in the simulator. False where the two differ.
-pub(crate) fn whole(runtime: &Runtime) -> Outcome<bool> {
+async fn whole<N: Net>(net: impl Fn() -> N) -> Outcome<bool> {
     let paint = for_stdout();
-    heading(paint, "On tokio, over loopback, in real time");
+    heading(paint, "Over loopback, in real time");
     say(&legend(paint));
     let began = Instant::now();
-    let real = runtime.block_on(on_loopback(paint))?;
+    let real = on_loopback(net, paint).await?;
     let real_time = began.elapsed();
 
     heading(paint, "The same program in the simulator, in virtual time");
@@ -80,10 +126,10 @@ pub(crate) fn whole(runtime: &Runtime) -> Outcome<bool> {
     Ok(is_same)
 }
 
-async fn on_loopback(paint: Paint) -> Outcome<Vec<Told>> {
-    let server = Arc::new(Server::new(Clock::of(Tokio::new())));
-    let other = loopback::start(Arc::clone(&server)).await?;
-    let server = loopback::start(server).await?;
+async fn on_loopback<N: Net>(net: impl Fn() -> N, paint: Paint) -> Outcome<Vec<Told>> {
+    let server = loopback::server();
+    let other = loopback::start(Arc::clone(&server))?;
+    let server = loopback::start(server)?;
     let (_kept, refused) = loopback::refused_port()?;
     let (_full, hole) = loopback::black_hole()?;
     let places = Places {
@@ -93,13 +139,13 @@ async fn on_loopback(paint: Paint) -> Outcome<Vec<Told>> {
         hole: format!("http://{hole}"),
         nobody: "http://name.invalid".to_owned(),
     };
-    let app = App::on(Tokio::new(), Tokio::new(), impatient())?;
+    let app = App::on(net, impatient())?;
     Ok(tell(&app, &scenes::all(&places), paint).await)
 }
 
 fn in_simulator(resolver: Resolver) -> Outcome<(Vec<Told>, Duration)> {
     let mut sim = simulated::network(SEED, resolver);
-    let app = App::on(sim.net(LAPTOP), sim.net(LAPTOP), impatient())?;
+    let app = App::on(|| sim.net(LAPTOP), impatient())?;
     let scenes = scenes::all(&simulated::places());
     let run = sim.run(async move { story(&app, &scenes, &mut |_| ()).await });
     if let Some(failure) = run.failure() {
@@ -118,16 +164,16 @@ fn resolver_of(real: &[Told]) -> Resolver {
     };
     match error.fault().map(|fault| fault.kind) {
         _ if error.kind() == Kind::Timeout => Resolver::Silent,
-        Some(fulmar_tokio::net::FaultKind::NameFailed) => Resolver::Fails,
+        Some(FaultKind::NameFailed) => Resolver::Fails,
         _ => Resolver::Knows,
     }
 }
 
 /// Visits each URL twice.
-pub(crate) async fn visit(urls: &[String]) -> Outcome<()> {
+async fn visit<N: Net>(net: impl Fn() -> N, urls: &[String]) -> Outcome<()> {
     let paint = for_stdout();
     say(&format!("\n{}", legend(paint)));
-    let app = App::on(Tokio::new(), Tokio::new(), patient())?;
+    let app = App::on(net, patient())?;
     let all = tell(&app, &scenes::visits(urls), paint).await;
     say(&format!("\n{}", tables::summary(&all, paint)));
     Ok(())
@@ -151,8 +197,8 @@ fn heading(paint: Paint, text: &str) {
 
 #[cfg(test)]
 mod tests {
+    use super::gist::Gist;
     use super::*;
-    use crate::gist::Gist;
 
     fn gists() -> Vec<Gist> {
         let (all, _) = in_simulator(Resolver::Knows).expect("the simulation ends");

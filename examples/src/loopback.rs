@@ -1,16 +1,18 @@
 //! The real side: sockets of this machine, some of them no good.
 
-use std::io;
-use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::io::{self, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpListener, TcpStream};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
+use std::thread;
 use std::time::Duration;
 
+use fulmar_blocking::{Blocking, block_on};
 use futures_io::{AsyncRead, AsyncWrite};
 use socket2::{Domain, SockAddr, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
 
+use crate::clock::Clock;
 use crate::server::Server;
 
 /// Loopback, at a port of the system's choice.
@@ -18,17 +20,23 @@ const ANY: SocketAddrV4 = SocketAddrV4::new(Ipv4Addr::LOCALHOST, 0);
 /// Connections that fill the longest of queues: systems round small backlogs up.
 const CROWD: usize = 64;
 
-/// Starts the server and tells where.
-pub(crate) async fn start(server: Arc<Server>) -> io::Result<SocketAddr> {
-    let listener = TcpListener::bind(SocketAddr::from(ANY)).await?;
+/// The server, on a clock that its threads can wait for.
+pub(crate) fn server() -> Arc<Server> {
+    Arc::new(Server::new(Clock::of(Blocking::new())))
+}
+
+/// Starts the server on threads, one for each connection, and tells where. They know nothing of the
+/// client's runtime, and end with the program.
+pub(crate) fn start(server: Arc<Server>) -> io::Result<SocketAddr> {
+    let listener = TcpListener::bind(ANY)?;
     let addr = listener.local_addr()?;
-    tokio::spawn(async move {
-        while let Ok((stream, _)) = listener.accept().await {
+    thread::Builder::new().spawn(move || {
+        while let Ok((stream, _)) = listener.accept() {
             let server = Arc::clone(&server);
             // What a connection suffers is the tour's subject, not the server's.
-            tokio::spawn(async move { server.serve(Socketed(stream)).await.ok() });
+            thread::spawn(move || block_on(server.serve(Blocked(stream))).ok());
         }
-    });
+    })?;
     Ok(addr)
 }
 
@@ -64,35 +72,33 @@ fn addr_of(socket: &Socket) -> io::Result<SocketAddr> {
     addr.ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
-/// A tokio socket as the stream that the server is written over.
-struct Socketed(TcpStream);
+/// A socket that blocks, as the stream that the server is written over: it is never pending.
+struct Blocked(TcpStream);
 
-impl AsyncRead for Socketed {
+impl AsyncRead for Blocked {
     fn poll_read(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        _: &mut Context<'_>,
         buf: &mut [u8],
     ) -> Poll<io::Result<usize>> {
-        let mut buf = tokio::io::ReadBuf::new(buf);
-        let read = tokio::io::AsyncRead::poll_read(Pin::new(&mut self.0), cx, &mut buf);
-        read.map_ok(|()| buf.filled().len())
+        Poll::Ready(self.0.read(buf))
     }
 }
 
-impl AsyncWrite for Socketed {
+impl AsyncWrite for Blocked {
     fn poll_write(
         mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
+        _: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<io::Result<usize>> {
-        tokio::io::AsyncWrite::poll_write(Pin::new(&mut self.0), cx, buf)
+        Poll::Ready(self.0.write(buf))
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        tokio::io::AsyncWrite::poll_flush(Pin::new(&mut self.0), cx)
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
     }
 
-    fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        tokio::io::AsyncWrite::poll_shutdown(Pin::new(&mut self.0), cx)
+    fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.0.shutdown(Shutdown::Write))
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
-use fulmar_tokio::timeline::Paint;
+use fulmar::timeline::Paint;
 
 /// Colours if the output is a terminal and `NO_COLOR` is unset or empty.
 pub(crate) fn for_stdout() -> Paint {

@@ -12,7 +12,9 @@ use crate::peer::Peer;
 
 /// The size of the big download.
 pub(crate) const BIG: u64 = 50 * 1024 * 1024;
-/// Bytes in one chunk of it.
+/// The size of the file for a download, whose length is told in advance.
+pub(crate) const FILE: u64 = 100 * 1024 * 1024;
+/// Bytes in one chunk of either.
 const CHUNK: usize = 64 * 1024;
 /// How often the busy server says so before it serves.
 const BUSY_TIMES: u32 = 2;
@@ -91,6 +93,7 @@ impl Server {
                 Ok(Then::Close)
             }
             "/big" => big(peer).await,
+            "/file" => file(peer).await,
             _ => self.hello(peer).await,
         }
     }
@@ -170,23 +173,39 @@ where
     Ok(Then::Keep)
 }
 
-/// The byte at a place of the big download, whose period is one chunk.
+/// The file, its length in the head.
+async fn file<S>(peer: &mut Peer<S>) -> io::Result<Then>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {FILE}\r\n\r\n");
+    peer.send(head.as_bytes()).await?;
+    let piece: Vec<u8> = (0..CHUNK).map(pattern).collect();
+    for _ in 0..FILE / CHUNK as u64 {
+        peer.send(&piece).await?;
+    }
+    Ok(Then::Keep)
+}
+
+/// The byte at a place of the big download and of the file, whose period is one chunk.
 fn pattern(at: usize) -> u8 {
     ((at % CHUNK) * 31 / 7) as u8
 }
 
-/// Checks that the big download arrives as it was sent, chunk by chunk.
+/// Checks that the big download, or the file, arrives as it was sent, piece by piece.
 pub(crate) struct Check {
     period: Vec<u8>,
+    length: u64,
     at: u64,
     is_good: bool,
 }
 
 impl Check {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn of(length: u64) -> Self {
         let period = (0..CHUNK).map(pattern).collect();
         Self {
             period,
+            length,
             at: 0,
             is_good: true,
         }
@@ -204,7 +223,7 @@ impl Check {
 
     /// Whether all of it came, and nothing else.
     pub(crate) fn is_whole(&self) -> bool {
-        self.is_good && self.at == BIG
+        self.is_good && self.at == self.length
     }
 }
 
@@ -216,10 +235,10 @@ mod tests {
     fn a_flipped_byte_of_the_download_is_noticed() {
         let mut whole: Vec<u8> = (0..CHUNK).map(pattern).collect();
         let pieces = BIG / CHUNK as u64;
-        let mut check = Check::new();
+        let mut check = Check::of(BIG);
         (0..pieces).for_each(|_| check.feed(&whole));
         assert!(check.is_whole());
-        let mut check = Check::new();
+        let mut check = Check::of(BIG);
         (1..pieces).for_each(|_| check.feed(&whole));
         whole[77] ^= 1;
         check.feed(&whole);

@@ -3,10 +3,10 @@
 use std::fmt::Write;
 use std::time::Duration;
 
-use fulmar_tokio::Error;
-use fulmar_tokio::timeline::{Call, Ink, Paint, time_text};
+use fulmar::Error;
+use fulmar::timeline::{Call, Ink, Paint, time_text};
 
-use crate::story::{Fetched, Told};
+use super::story::{Fetched, Told};
 use crate::units;
 
 /// Columns of the whole picture.

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use fulmar_sim::{Fault, Sim};
 
+use super::scenes::Places;
 use crate::clock::Clock;
-use crate::scenes::Places;
 use crate::server::Server;
 
 /// The client's host.

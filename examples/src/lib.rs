@@ -1,0 +1,17 @@
+//! What the examples of `adapters/{tokio,smol,async-std,blocking}` run: one body over any
+//! [`Net`](fulmar::net::Net), so that they differ in their import and their `main` alone.
+//!
+//! [`tour`] tells how the client takes a server that misbehaves; [`download`] streams a large file to
+//! disk. Both talk to one server, on threads of its own.
+
+mod clock;
+mod download;
+mod loopback;
+mod paint;
+mod peer;
+mod server;
+mod tour;
+mod units;
+
+pub use download::download;
+pub use tour::tour;
