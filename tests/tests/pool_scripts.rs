@@ -127,6 +127,14 @@ impl Scene {
         self.pool.park(self.now, slot, conn, None);
     }
 
+    /// The one that is idle, lent to be looked at.
+    fn lent(&mut self) -> (Slot, Conn) {
+        let mut lent = Vec::new();
+        assert!(!self.pool.poll_look(100, &mut lent));
+        assert_eq!(lent.len(), 1);
+        lent.remove(0)
+    }
+
     fn evicted(&mut self) -> Vec<Conn> {
         std::iter::from_fn(|| self.pool.poll_evicted()).collect()
     }
@@ -320,7 +328,8 @@ fn a_connection_that_spoke_while_idle_is_removed_and_its_age_learned() {
     let slot = s.busy(A, "late 408");
     s.park(slot, "late 408");
     s.pass(10.0);
-    assert!(!s.pool.look(s.now, 100, |_| false));
+    let (slot, conn) = s.lent();
+    s.pool.handle_look(s.now, slot, conn, false);
     assert_eq!((s.evicted(), s.pool.gauges().total), (vec!["late 408"], 0));
 
     let slot = s.busy(A, "next");
@@ -334,6 +343,78 @@ fn a_connection_that_spoke_while_idle_is_removed_and_its_age_learned() {
         Duration::from_secs(9),
         "nine tenths of what was seen"
     );
+}
+
+#[test]
+fn who_comes_while_the_only_connection_is_looked_at_gets_it_and_dials_only_where_it_is_lost() {
+    for fate in ["quiet", "spoke", "dropped"] {
+        let mut s = Scene::new(Limits::new());
+        let slot = s.busy(A, "x");
+        s.park(slot, "x");
+        let (slot, conn) = s.lent();
+        assert_eq!((s.pool.gauges().idle, s.pool.gauges().total), (1, 1));
+        let ticket = s.wait(A);
+        match fate {
+            "dropped" => s.pool.discard(s.now, slot, Discard::Spent),
+            fate => s.pool.handle_look(s.now, slot, conn, fate == "quiet"),
+        }
+        if fate == "quiet" {
+            assert_eq!(s.taken(ticket).1, "x");
+        } else {
+            let _ = s.granted_dial(ticket);
+        }
+        assert_eq!(s.pool.gauges().total, 1);
+    }
+}
+
+#[test]
+fn who_comes_during_a_look_gets_the_next_connection_at_once() {
+    let mut s = Scene::new(Limits::new());
+    let (x, y) = (s.busy(A, "x"), s.busy(A, "y"));
+    s.park(y, "y");
+    s.park(x, "x");
+    let mut lent = Vec::new();
+    assert!(s.pool.poll_look(1, &mut lent), "there is more to look at");
+    let (slot, conn) = lent.remove(0);
+    assert_eq!(conn, "x");
+    assert_eq!(s.idle(A).1, "y");
+    s.pool.handle_look(s.now, slot, conn, true);
+    assert_eq!(s.idle(A).1, "x");
+}
+
+#[test]
+fn a_connection_evicted_while_it_is_looked_at_goes_when_it_comes_back() {
+    let mut s = Scene::new(Limits::new().total(1));
+    let x = s.busy(A, "x");
+    s.park(x, "x");
+    let (slot, conn) = s.lent();
+    let waiting = s.wait(A);
+    let _next = s.wait(B);
+    s.pool.handle_look(s.now, slot, conn, true);
+    assert_eq!((s.evicted(), s.pool.gauges().total), (vec!["x"], 1));
+    // Who had counted on it is the first to dial.
+    let dial = s.granted_dial(waiting);
+    s.connect(dial, "y");
+    assert_eq!(s.taken(waiting).1, "y");
+}
+
+#[test]
+fn one_that_has_idled_long_is_not_given_to_what_cannot_be_sent_twice_after_a_look() {
+    let mut s = Scene::new(Limits::new());
+    let slot = s.busy(A, "x");
+    s.park(slot, "x");
+    s.pass(10.0);
+    let (slot, conn) = s.lent();
+    let ask = Ask {
+        repeatable: false,
+        ..Ask::default()
+    };
+    let Lease::Wait(ticket) = s.ask(A, ask) else {
+        panic!()
+    };
+    s.pool.handle_look(s.now, slot, conn, true);
+    let _ = s.granted_dial(ticket);
+    assert_eq!(s.pool.gauges().idle, 1);
 }
 
 #[test]

@@ -22,8 +22,11 @@ use crate::shared::{Shared, State};
 
 /// How often idle connections are looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// Idle connections looked at in one locked section.
-const LOOK: usize = 64;
+/// Places gone over in one locked section: so many connections may be out to be looked at.
+const LOOK: usize = 16;
+/// Sections in one turn, and the pause before the next turn, where more are left.
+const LOOKS: usize = 64;
+const PAUSE: Duration = Duration::from_millis(1);
 /// The longest rest of a body that is worth draining, and how long it may take (POLICIES 3.7).
 const DRAIN_MAX: u64 = 64 * 1024;
 const DRAIN_FOR: Duration = Duration::from_millis(50);
@@ -49,8 +52,8 @@ async fn drive(guard: Guard, net: Arc<dyn Net>) {
             let now = net.now();
             drain(&shared, cx, now);
             if now >= next_look {
-                look(&shared, now);
-                next_look = now + TICK;
+                let is_more = look(&shared, now);
+                next_look = now + if is_more { PAUSE } else { TICK };
             }
             let Some(until) = tick(&shared, cx, now, next_look, guard.runtime) else {
                 return Poll::Ready(());
@@ -114,9 +117,22 @@ impl State {
     }
 }
 
-/// Looks at all idle connections, a few in each locked section.
-fn look(shared: &Arc<Shared>, now: Instant) {
-    while shared.locked(|state| state.pool.look(now, LOOK, |h1| h1.is_quiet())) {}
+/// Looks at idle connections, outside the lock: a look may read, decrypt and write. Returns whether
+/// more are left than fit in one turn.
+fn look(shared: &Arc<Shared>, now: Instant) -> bool {
+    let mut lent = Vec::new();
+    for _ in 0..LOOKS {
+        let is_more = shared.locked(|state| state.pool.poll_look(LOOK, &mut lent));
+        for (slot, mut h1) in lent.drain(..) {
+            h1.slot = slot;
+            let is_quiet = h1.is_quiet();
+            shared.locked(|state| state.pool.handle_look(now, slot, h1, is_quiet));
+        }
+        if !is_more {
+            return false;
+        }
+    }
+    true
 }
 
 /// Where the driver's runtime goes away, others must not wait for it: all are woken, and the first

@@ -55,7 +55,7 @@ impl<U, S: Clone> Pool<U, S> {
                     self.join_ring(r);
                     break;
                 }
-                self.evict(now, self.lru.head);
+                self.evict_oldest(now);
                 continue;
             }
             let dial = self.begin_dial(now, r);
@@ -121,7 +121,7 @@ impl<U, S: Clone> Pool<U, S> {
         let limit = self.settings.shared;
         let head = self.oldest(r).map(|w| self.waiters.at(w).since);
         let route = self.routes.at(r);
-        let Some(head) = head.filter(|_| route.waiting > route.connecting()) else {
+        let Some(head) = head.filter(|_| route.wants_dial()) else {
             return Permit::No;
         };
         if route.failures > 0 {
@@ -164,8 +164,7 @@ impl<U, S: Clone> Pool<U, S> {
     }
 
     pub(super) fn leave_ring_unless_wanted(&mut self, r: u32) {
-        let route = self.routes.at(r);
-        if route.waiting <= route.connecting() {
+        if !self.routes.at(r).wants_dial() {
             self.leave_ring(r);
         }
     }

@@ -14,6 +14,7 @@ impl<U, S: Clone> Pool<U, S> {
         if ask.fresh {
             return None;
         }
+        let mut newest = self.routes.at(r).idle.tail;
         loop {
             let Self {
                 slots,
@@ -23,10 +24,16 @@ impl<U, S: Clone> Pool<U, S> {
                 ..
             } = self;
             let route = routes.at(r);
-            let i = route.idle.tail;
+            let i = newest;
             // With nothing idle the index is out of range.
             let entry = slots.entries.get_mut(i as usize)?;
+            if entry.held.is_none() {
+                // It is being looked at.
+                newest = entry.siblings.prev;
+                continue;
+            }
             if now >= entry.idle_until {
+                newest = entry.siblings.prev;
                 self.evict(now, i);
                 continue;
             }

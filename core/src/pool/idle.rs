@@ -136,7 +136,7 @@ impl<U, S: Clone> Pool<U, S> {
             let oldest = self.routes.at(r).idle.head;
             self.evict(now, oldest);
         } else if self.counts.of(State::Idle) > self.settings.idle {
-            self.evict(now, self.lru.head);
+            self.evict_oldest(now);
         }
         if waiting > 0 {
             // They wait for a new one, and may use the room of this one.

@@ -34,6 +34,7 @@ mod hit;
 mod idle;
 mod index;
 mod lease;
+mod look;
 #[expect(
     clippy::module_inception,
     reason = "the machine is named as its folder"

@@ -32,6 +32,8 @@ pub(super) enum Protocol {
 pub(super) struct Route {
     pub(super) counts: Counts,
     pub(super) waiting: u32,
+    /// Idle connections that are lent, to be looked at.
+    pub(super) lent: u32,
     /// Idle exclusive connections, newest last.
     pub(super) idle: List,
     /// Askers that take any connection.
@@ -70,6 +72,7 @@ impl Route {
         Self {
             counts: Counts::default(),
             waiting: 0,
+            lent: 0,
             idle: List::new(),
             any: List::new(),
             shared: List::new(),
@@ -99,6 +102,11 @@ impl Route {
 
     pub(super) fn connecting(&self) -> u32 {
         self.counts.of(State::Connecting)
+    }
+
+    /// Whether more wait than connections are on their way to them.
+    pub(super) fn wants_dial(&self) -> bool {
+        self.waiting > self.connecting() + self.lent
     }
 
     pub(super) fn protocol(&self, now: Instant) -> Protocol {

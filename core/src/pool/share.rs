@@ -168,7 +168,7 @@ impl<U, S: Clone> Pool<U, S> {
         if idle > self.settings.idle_per_origin {
             self.evict(now, i);
         } else if self.counts.of(State::Idle) > self.settings.idle {
-            self.evict(now, self.lru.head);
+            self.evict_oldest(now);
         }
     }
 

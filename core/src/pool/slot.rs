@@ -47,6 +47,14 @@ impl Counts {
     }
 }
 
+/// What is under way in a place, beside its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Plain,
+    /// It idles, and its connection is out to be looked at.
+    Lent,
+}
+
 /// A place for one connection. Its size is a good part of what an idle connection costs.
 #[derive(Debug)]
 pub(super) struct Entry<U, S> {
@@ -57,6 +65,7 @@ pub(super) struct Entry<U, S> {
     /// It has served nobody, and has not idled.
     pub(super) unused: bool,
     pub(super) is_shared: bool,
+    pub(super) stage: Stage,
     /// In the route's idle connections, newest last, or in its shared ones, oldest first.
     pub(super) siblings: Links,
     /// In all idle connections, oldest first.
@@ -82,6 +91,7 @@ impl<U, S> Entry<U, S> {
             state: State::Free,
             unused: true,
             is_shared: false,
+            stage: Stage::Plain,
             siblings: Links::new(),
             lru: Links::new(),
             since: Instant::ORIGIN,
@@ -191,6 +201,7 @@ impl<U, S: Clone> Pool<U, S> {
     /// Ends a connection that is in no list of idle ones; what is held comes out of `poll_evicted`.
     pub(super) fn free_slot(&mut self, now: Instant, i: u32) {
         self.unlist_shared(i);
+        self.end_loan(i);
         self.shift(i, State::Free);
         let entry = self.slots.at(i);
         entry.change_hands();

@@ -28,6 +28,7 @@ pub(super) struct Waiter<S> {
     pub(super) serial: u64,
     pub(super) since: Instant,
     pub(super) fresh: bool,
+    pub(super) repeatable: bool,
     pub(super) lane: Links,
     pub(super) bearer: Links,
     /// A slot to dial for, which the asker has not taken yet; such a one is not in the bearers.
@@ -43,6 +44,7 @@ impl<S> Waiter<S> {
             serial: 0,
             since: Instant::ORIGIN,
             fresh: false,
+            repeatable: true,
             lane: Links::new(),
             bearer: Links::new(),
             dial: NONE,
@@ -77,7 +79,7 @@ impl<U, S: Clone> Pool<U, S> {
             return Err(Refusal::QueueFull);
         }
         self.routes.at(r).probes = ask.probe;
-        let w = self.enqueue(now, r, ask.fresh, ask.tag);
+        let w = self.enqueue(now, r, ask);
         let begun = self.pump(now, r, Some(w));
         self.serve_ring(now);
         let ticket = self.ticket(w);
@@ -113,19 +115,20 @@ impl<U, S: Clone> Pool<U, S> {
         Some(Lease::Dial(ticket, slot))
     }
 
-    pub(super) fn enqueue(&mut self, now: Instant, r: u32, fresh: bool, tag: u64) -> u32 {
+    pub(super) fn enqueue(&mut self, now: Instant, r: u32, ask: Ask) -> u32 {
         let w = self.waiters.take(|_| Waiter::new());
         self.serial += 1;
         let waiter = self.waiters.at(w);
         waiter.route = r;
-        waiter.tag = tag;
+        waiter.tag = ask.tag;
         waiter.serial = self.serial;
         waiter.since = now;
-        waiter.fresh = fresh;
+        waiter.fresh = ask.fresh;
+        waiter.repeatable = ask.repeatable;
         waiter.dial = NONE;
         waiter.grant = Grant::Queued;
         let route = self.routes.at(r);
-        let lane = if fresh {
+        let lane = if ask.fresh {
             &mut route.fresh
         } else {
             &mut route.any

@@ -129,8 +129,11 @@ impl Run {
                 }
             }
             10 => {
-                self.pool
-                    .look(now, script.below(4), |()| script.below(3) > 0);
+                let mut lent = Vec::new();
+                self.pool.poll_look(script.below(4), &mut lent);
+                for (slot, ()) in lent {
+                    self.pool.handle_look(now, slot, (), script.below(3) > 0);
+                }
                 self.pool.evict_idle(now, route, hint.unwrap_or_default());
             }
             _ => {

@@ -31,6 +31,7 @@ pub(super) struct Conn {
     shy_until: Instant,
     retire_at: Instant,
     parked: u64,
+    pub(super) lent: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +48,7 @@ struct Waiter {
     route: usize,
     tag: u64,
     fresh: bool,
+    repeatable: bool,
     dial: Option<u32>,
     got: Got,
 }
@@ -154,6 +156,7 @@ impl Model {
             route: r,
             tag,
             fresh,
+            repeatable: ask.repeatable,
             dial: None,
             got: Got::Nothing,
         });
@@ -299,15 +302,40 @@ impl Model {
         }
     }
 
-    pub(super) fn look(&mut self, now: Instant, quiet: impl Fn(u32) -> bool) {
-        let idle: Vec<_> = self.idle().cloned().collect();
-        for conn in idle {
-            if !quiet(conn.id) {
-                self.learn(now, conn.route, now - conn.since);
-            }
-            if now >= conn.idle_until || !quiet(conn.id) {
-                self.drop_and_pump(now, conn.id);
-            }
+    /// Lends all that is idle.
+    pub(super) fn lend(&mut self) -> Vec<u32> {
+        let idle = self.conns.iter_mut().filter(|c| c.state == State::Idle);
+        let lent = idle.filter_map(|c| (!std::mem::replace(&mut c.lent, true)).then_some(c.id));
+        lent.collect()
+    }
+
+    /// A lent one is dropped by who looked at it.
+    pub(super) fn lose(&mut self, now: Instant, id: u32) {
+        if let Some(conn) = self.conns.iter_mut().find(|conn| conn.id == id) {
+            conn.lent = false;
+            self.drop_and_pump(now, id);
+            self.evicted.retain(|evicted| *evicted != id);
+        }
+        self.serve_ring(now);
+    }
+
+    pub(super) fn looked(&mut self, now: Instant, id: u32, is_quiet: bool) {
+        let Some(conn) = self.conns.iter_mut().find(|conn| conn.id == id) else {
+            return self.evicted.push(id);
+        };
+        conn.lent = false;
+        let conn = conn.clone();
+        if !is_quiet {
+            self.learn(now, conn.route, now - conn.since);
+        }
+        let first = self.queued().find(|w| w.route == conn.route && !w.fresh);
+        let first = first.filter(|w| w.repeatable || now <= conn.shy_until);
+        if now >= conn.idle_until || !is_quiet {
+            self.drop_and_pump(now, id);
+        } else if let Some(w) = first.map(|w| w.id) {
+            self.hand_over(now, id, w);
+        } else {
+            self.pump(now, conn.route, None);
         }
         self.serve_ring(now);
     }
@@ -407,7 +435,11 @@ impl Model {
     }
 
     fn wants(&self, r: usize) -> bool {
-        self.waiting(r) > self.count(r, State::Connecting)
+        let lent = self
+            .conns
+            .iter()
+            .filter(|conn| conn.route == r && conn.lent);
+        self.waiting(r) > self.count(r, State::Connecting) + lent.count()
     }
 
     /// From when on a route that wants a dial may begin one; `None`: not for now.
@@ -454,7 +486,7 @@ impl Model {
                     }
                     break;
                 };
-                self.drop_conn(now, any);
+                self.drop_oldest(now, any);
             } else if newcomer.take().is_some() {
                 begun = Some(self.dial(now, r));
             } else {
@@ -496,6 +528,7 @@ impl Model {
             shy_until: Instant::MAX,
             retire_at: Instant::MAX,
             parked: 0,
+            lent: false,
         });
         id
     }
@@ -582,7 +615,7 @@ impl Model {
             self.drop_conn(now, oldest);
         } else if self.idle().count() > self.n.idle {
             let oldest = self.oldest_idle(None).expect("one is idle");
-            self.drop_conn(now, oldest);
+            self.drop_oldest(now, oldest);
         }
         self.pump(now, r, None);
     }
@@ -615,11 +648,21 @@ impl Model {
 
     fn drop_conn(&mut self, now: Instant, id: u32) {
         let conn = self.conn(id).clone();
-        if conn.state != State::Connecting {
+        // A lent one comes back, and goes then.
+        if conn.state != State::Connecting && !conn.lent {
             self.evicted.push(id);
         }
         self.conns.retain(|conn| conn.id != id);
         self.note(now, conn.route);
+    }
+
+    /// Where it was lent, somebody may have counted on it.
+    fn drop_oldest(&mut self, now: Instant, id: u32) {
+        let conn = self.conn(id).clone();
+        self.drop_conn(now, id);
+        if conn.lent && self.wants(conn.route) && !self.ring.contains(&conn.route) {
+            self.ring.push(conn.route);
+        }
     }
 
     fn drop_and_pump(&mut self, now: Instant, id: u32) {
@@ -671,7 +714,7 @@ impl Model {
     }
 
     fn newest_idle(&self, r: usize) -> Option<u32> {
-        let of_route = self.idle().filter(|conn| conn.route == r);
+        let of_route = self.idle().filter(|conn| conn.route == r && !conn.lent);
         of_route.max_by_key(|conn| conn.parked).map(|conn| conn.id)
     }
 
