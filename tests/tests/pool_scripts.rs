@@ -136,7 +136,9 @@ impl Scene {
     }
 
     fn evicted(&mut self) -> Vec<Conn> {
-        std::iter::from_fn(|| self.pool.poll_evicted()).collect()
+        std::iter::from_fn(|| self.pool.poll_evicted())
+            .map(|(conn, _)| conn)
+            .collect()
     }
 
     fn timeout(&mut self) -> bool {
@@ -969,4 +971,77 @@ fn bodies_that_nobody_reads_are_drained_four_at_a_time() {
     assert_eq!(granted, [true, true, true, true, false]);
     s.park(slots[0], "x");
     assert_eq!((s.pool.gauges().draining, s.pool.gauges().idle), (3, 1));
+}
+
+#[test]
+fn of_dials_that_nobody_waits_for_the_youngest_not_yet_in_tls_is_given_up_and_told() {
+    let mut s = Scene::new(Limits::new().idle_per_origin(1));
+    let dials: Vec<_> = (0..4).map(|_| s.dial(A)).collect();
+    for (tag, (_, slot)) in (100..).zip(&dials) {
+        assert!(s.pool.watch_dial(*slot, tag));
+    }
+    s.pool.handle_opened(dials[3].1);
+    for (ticket, _) in &dials {
+        s.pool.cancel(s.now, *ticket);
+    }
+    let told: Vec<_> = std::iter::from_fn(|| s.pool.poll_wake()).collect();
+    assert_eq!(told, [102, 101, 100]);
+    assert_eq!(s.pool.gauges().connecting, 1);
+    assert!(!s.pool.watch_dial(dials[0].1, 100));
+    s.connect(dials[3].1, "kept");
+    assert_eq!(s.idle(A).1, "kept");
+}
+
+#[test]
+fn ten_thousand_cancelled_dials_leave_few_behind() {
+    let mut s = Scene::new(
+        Limits::new()
+            .total(10_000)
+            .per_origin(10_000)
+            .idle_per_origin(8),
+    );
+    let dials: Vec<_> = (0..10_000).map(|_| s.dial(A)).collect();
+    for (ticket, _) in dials {
+        s.pool.cancel(s.now, ticket);
+    }
+    assert_eq!(s.pool.gauges().connecting, 8);
+}
+
+#[test]
+fn a_dial_granted_to_an_asker_who_is_not_polled_goes_to_who_comes() {
+    let mut s = Scene::new(Limits::new().per_origin(1));
+    let busy = s.busy(A, "x");
+    let (asleep, awake) = (s.wait(A), s.wait(A));
+    s.pool.discard(s.now, busy, Discard::Spent);
+    // The dial is granted to the first, who does not take it.
+    let slot = s.granted_dial(awake);
+    assert_eq!(s.poll(asleep), None);
+    s.connect(slot, "y");
+    assert_eq!(
+        s.taken(asleep).1,
+        "y",
+        "the oldest is served first, as ever"
+    );
+
+    let mut s = Scene::new(Limits::new().per_origin(1));
+    let busy = s.busy(A, "x");
+    let asleep = s.wait(A);
+    s.pool.discard(s.now, busy, Discard::Spent);
+    let (newcomer, slot) = s.dial(A);
+    s.pool.cancel(s.now, asleep);
+    s.connect(slot, "y");
+    assert_eq!(s.taken(newcomer).1, "y");
+}
+
+#[test]
+fn closing_gives_up_every_dial() {
+    let mut s = Scene::new(Limits::new());
+    let (_, x) = s.dial(A);
+    let (_, y) = s.dial(B);
+    assert!(s.pool.watch_dial(x, 7) && s.pool.watch_dial(y, 8));
+    s.pool.handle_opened(y);
+    s.pool.close(s.now);
+    let told: Vec<_> = std::iter::from_fn(|| s.pool.poll_wake()).collect();
+    assert!(told.contains(&7) && told.contains(&8));
+    assert_eq!(s.pool.gauges().total, 0);
 }

@@ -210,3 +210,32 @@ fn without_its_own_executor_a_client_of_smol_fails_its_calls_and_hangs_none() {
     assert!(error.is_connect(), "{error}");
     assert_eq!(client.gauges().connecting, 0);
 }
+
+#[test]
+fn a_call_where_no_runtime_runs_any_more_fails_at_once_and_says_so() {
+    let server = Loopback::echo();
+    let client = Client::builder(fulmar_tokio::Tokio::new())
+        .retry(Retry::new(5))
+        .build()
+        .unwrap();
+    let runtime = TokioMultiThread::start();
+    let first = client.get(server.url("/a")).send();
+    assert_eq!(runtime.block_on(first).unwrap().status(), 200);
+    drop(runtime);
+    let mut polls = 0;
+    let mut call = Box::pin(client.get(server.url("/b")).send());
+    let error = smol::block_on(poll_fn(|cx| {
+        polls += 1;
+        call.as_mut().poll(cx)
+    }))
+    .unwrap_err();
+    assert!(error.is_connect(), "{error}");
+    assert!(error.to_string().contains("runtime"), "{error}");
+    assert!(polls <= 3, "it spun {polls} times");
+    let gauges = client.gauges();
+    assert_eq!((gauges.waiting, gauges.connecting, gauges.busy), (0, 0, 0));
+    // With a runtime it goes on as ever.
+    let again = TokioMultiThread::start();
+    let call = client.get(server.url("/c")).send();
+    assert_eq!(again.block_on(call).unwrap().status(), 200);
+}

@@ -107,6 +107,9 @@ impl Task {
         if self.url.scheme() == Scheme::Http {
             return Ok(Wire::plain(stream));
         }
+        if let (Some(shared), Some(slot)) = (self.guard.shared.upgrade(), self.guard.slot) {
+            shared.locked(|state| state.pool.handle_opened(slot));
+        }
         let (tls, rng) = self.tls()?;
         let mut wire = Wire::secure(stream, tls, self.net.clone(), rng);
         wire.start()?;
@@ -158,7 +161,15 @@ impl Task {
             let waker = cx.waker().clone();
             shared.locked_and_driven(|state| self.registration.register(state, waker, until));
         }
-        Poll::Pending
+        // The pool may have no use for it any more, or want to say so later.
+        let (slot, tag) = (self.guard.slot, self.registration.tag());
+        let is_wanted =
+            |state: &mut State| slot.is_some_and(|slot| state.pool.watch_dial(slot, tag));
+        if shared.locked(is_wanted) {
+            return Poll::Pending;
+        }
+        let fault = Fault::new(FaultKind::Aborted, phase);
+        Poll::Ready(Err(fault.with_detail("nobody waits for it any more")))
     }
 
     fn hand_over(mut self, wire: Wire) {
@@ -170,7 +181,7 @@ impl Task {
         };
         let now = self.net.now();
         let machine = h1::Connection::new(shared.settings.h1);
-        let mut h1 = Box::new(H1::new(machine, wire, slot, shared.lost()));
+        let mut h1 = Box::new(H1::new(machine, wire, slot, &shared));
         let peer = h1.peer.as_deref().copied();
         let (connection, _waker) = shared.locked(|state| {
             let connection = state.next_connection();

@@ -38,10 +38,17 @@ pub(crate) fn run(
     runtime: u64,
 ) -> impl Future<Output = ()> + Send {
     // Made at once: a runtime may drop the task before it polls it.
-    drive(Guard { shared, runtime }, net)
+    let has_begun = false;
+    let guard = Guard {
+        shared,
+        runtime,
+        has_begun,
+    };
+    drive(guard, net)
 }
 
-async fn drive(guard: Guard, net: Arc<dyn Net>) {
+async fn drive(mut guard: Guard, net: Arc<dyn Net>) {
+    guard.has_begun = true;
     let mut sleep: Option<Box<dyn Sleep>> = None;
     let mut next_look = net.now() + TICK;
     poll_fn(|cx| {
@@ -140,6 +147,7 @@ fn look(shared: &Arc<Shared>, now: Instant) -> bool {
 struct Guard {
     shared: Weak<Shared>,
     runtime: u64,
+    has_begun: bool,
 }
 
 impl Guard {
@@ -153,6 +161,10 @@ impl Drop for Guard {
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
+        if !self.has_begun {
+            // There is no runtime, or it is gone. Whoever needed it finds out by itself.
+            return shared.locked(|state| state.drivers.end(self.runtime));
+        }
         let mut due: Vec<Waker> = Vec::new();
         shared.locked(|state| {
             shared.lose_driver(state, self.runtime);

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use fulmar_core::call::{Again, Call, Verdict};
 use fulmar_core::deadline::Clocks;
-use fulmar_core::fault::{Fate, FaultKind, Phase};
+use fulmar_core::fault::{Fate, Fault, FaultKind, Phase};
 use fulmar_core::h1::{RequestHead, Reuse};
 use fulmar_core::http::ResponseHead;
 use fulmar_core::pool::{Ask, Discard, Lease, Refusal, Slot, Ticket};
@@ -408,6 +408,9 @@ impl Live {
         if let Some(phase) = self.clocks.expired(now) {
             return self.expire(shared, parts, now, phase);
         }
+        if shared.is_undriven() && !matches!(self.step, Step::Exchanging(_)) {
+            return self.fail_undriven(shared, parts, now);
+        }
         let mut next = self
             .clocks
             .poll_timeout()
@@ -425,6 +428,17 @@ impl Live {
             shared.locked_and_driven(|state| self.registration.register(state, waker, next));
         }
         Poll::Pending
+    }
+
+    /// No runtime runs: nobody would dial for the call, or wake it.
+    #[cold]
+    fn fail_undriven(&mut self, shared: &Shared, parts: &Parts, now: Instant) -> Progress {
+        if let Step::Queued(ticket) = std::mem::replace(&mut self.step, Step::Over) {
+            shared.locked(|state| state.pool.cancel(now, ticket));
+        }
+        let fault = Fault::new(FaultKind::RuntimeGone, Phase::Connect);
+        let fault = fault.with_detail("there is no runtime here that runs");
+        Poll::Ready(Err(self.error(Error::of_fault(fault), parts, None)))
     }
 
     fn handle_reply(
@@ -578,6 +592,11 @@ impl Live {
             Refusal::QueueFull => {
                 let error = Error::new(Kind::PoolFull).at(Phase::Pool);
                 Poll::Ready(Err(self.error(error, parts, None)))
+            }
+            Refusal::Dial(fault)
+                if fault.kind == FaultKind::RuntimeGone && shared.is_undriven() =>
+            {
+                self.fail_undriven(shared, parts, now)
             }
             Refusal::Dial(fault) => {
                 // A dial that ran out of its own time is that phase's timeout.

@@ -6,12 +6,12 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 
 use chacha20::ChaCha8Rng;
-use fulmar_core::pool::{Discard, Pool};
+use fulmar_core::pool::{Discard, Pool, Slot};
 use fulmar_core::time::Instant;
 use fulmar_core::timer::{TimerKey, Timers};
 use fulmar_core::trace::{Event, Record};
@@ -36,7 +36,9 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     calls: AtomicU64,
     /// Drivers that went away with their runtime: who registered with one registers anew.
-    lost: AtomicU64,
+    lost: AtomicU32,
+    /// The last driver that was spawned was dropped at once, and there is no other: no runtime runs.
+    undriven: AtomicBool,
 }
 
 pub(crate) struct State {
@@ -62,7 +64,7 @@ pub(crate) struct State {
 #[derive(Default)]
 pub(crate) struct Drivers {
     list: Vec<Driver>,
-    lost: u64,
+    lost: u32,
     /// Until when one that can be woken sleeps; before all time, where none can. Every locked
     /// section ends by comparing it.
     latest: Instant,
@@ -158,7 +160,8 @@ impl Shared {
             origin: OnceLock::new(),
             state: Mutex::new(state),
             calls: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
+            lost: AtomicU32::new(0),
+            undriven: AtomicBool::new(false),
         }
     }
 
@@ -172,13 +175,15 @@ impl Shared {
         let mut state = self.lock();
         let result = section(&mut state);
         let is_first = state.drivers.start(runtime);
-        settle(state);
+        self.settle(state);
         if is_first {
             self.net.spawn(Box::pin(driver::run(
                 Arc::downgrade(self),
                 self.net.clone(),
                 runtime,
             )));
+            let is_driven = self.lock().drivers.is_running();
+            self.undriven.store(!is_driven, Ordering::Relaxed);
         }
         result
     }
@@ -187,7 +192,7 @@ impl Shared {
     pub(crate) fn locked<R>(&self, section: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.lock();
         let result = section(&mut state);
-        settle(state);
+        self.settle(state);
         result
     }
 
@@ -205,8 +210,13 @@ impl Shared {
 
     /// How many runtimes went away while the client used them. What was opened before the last one
     /// did may have gone with it.
-    pub(crate) fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u32 {
         self.lost.load(Ordering::Acquire)
+    }
+
+    /// Whether no runtime runs on which anybody could wait: it was so when the last driver was needed.
+    pub(crate) fn is_undriven(&self) -> bool {
+        self.undriven.load(Ordering::Relaxed)
     }
 
     /// A number for a call, for those who watch.
@@ -245,6 +255,7 @@ impl Shared {
                 state.give_back(bufs);
             }
         });
+        h1.disown();
         self.emit(0, || Event::Closed {
             connection: h1.id,
             why,
@@ -303,29 +314,43 @@ impl State {
     }
 }
 
-/// Ends a locked section: unlocks, and then does what follows from it. Mostly nothing does.
-#[inline]
-fn settle(state: MutexGuard<'_, State>) {
-    if state.pool.has_news() || state.is_driver_sleepy() {
-        settle_slowly(state);
+impl Shared {
+    /// A connection is gone that had this place.
+    #[cold]
+    pub(crate) fn free(&self, slot: Slot) {
+        let now = self.net.now();
+        self.locked(|state| state.pool.discard(now, slot, Discard::Spent));
     }
-}
 
-#[cold]
-fn settle_slowly(mut state: MutexGuard<'_, State>) {
-    let wake = state.next_wake();
-    let mut wakes = Vec::new();
-    wakes.extend(std::iter::from_fn(|| state.drivers.sleepy(wake)));
-    while let Some(tag) = state.pool.poll_wake() {
-        wakes.extend(state.waker_of(tag));
+    /// Ends a locked section: unlocks, and then does what follows from it. Mostly nothing does.
+    fn settle(&self, state: MutexGuard<'_, State>) {
+        if state.pool.has_news() || state.is_driver_sleepy() {
+            self.settle_slowly(state);
+        }
     }
-    let mut gone = Vec::new();
-    while let Some(h1) = state.pool.poll_evicted() {
-        gone.push(h1);
+
+    #[cold]
+    fn settle_slowly(&self, mut state: MutexGuard<'_, State>) {
+        let wake = state.next_wake();
+        let mut wakes = Vec::new();
+        wakes.extend(std::iter::from_fn(|| state.drivers.sleepy(wake)));
+        while let Some(tag) = state.pool.poll_wake() {
+            wakes.extend(state.waker_of(tag));
+        }
+        let mut gone = Vec::new();
+        while let Some((mut h1, why)) = state.pool.poll_evicted() {
+            h1.disown();
+            gone.push((h1, why));
+        }
+        drop(state);
+        wakes.into_iter().for_each(Waker::wake);
+        for (h1, why) in gone {
+            let connection = h1.id;
+            drop(h1);
+            let why = why.as_str();
+            self.emit(0, || Event::Evicted { connection, why });
+        }
     }
-    drop(state);
-    drop(gone);
-    wakes.into_iter().for_each(Waker::wake);
 }
 
 impl Drop for Shared {
@@ -353,7 +378,7 @@ pub(crate) struct Registration {
     at: Instant,
     /// The task that is registered, to see without a lock that it is still the one that polls.
     task: (usize, usize),
-    driver: u64,
+    driver: u32,
 }
 
 impl Registration {
@@ -400,6 +425,11 @@ impl Registration {
     #[must_use = "a waker is not dropped under the lock"]
     pub(crate) fn remove(&mut self, state: &mut State) -> Option<Waker> {
         state.timers.remove(self.key.take()?)
+    }
+
+    /// What the pool is told to wake; of nobody, where nothing is registered.
+    pub(crate) fn tag(&self) -> u64 {
+        self.key.map_or(u64::MAX, TimerKey::to_bits)
     }
 
     pub(crate) fn is_registered(&self) -> bool {

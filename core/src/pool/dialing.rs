@@ -8,7 +8,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::rand_core::Rng;
 use crate::time::{Instant, saturating_nanos};
 
-use super::lease::Refusal;
+use super::lease::{Eviction, Refusal};
 use super::pool::Pool;
 use super::route::{Protocol, Route};
 use super::slab::NONE;
@@ -47,7 +47,7 @@ impl<U, S: Clone> Pool<U, S> {
                 if own == NONE {
                     break;
                 }
-                self.evict(now, own);
+                self.evict(now, own, Eviction::RoomNeeded);
                 continue;
             }
             if self.counts.total() >= self.settings.total || !self.ring.is_empty() {
@@ -55,12 +55,15 @@ impl<U, S: Clone> Pool<U, S> {
                     self.join_ring(r);
                     break;
                 }
-                self.evict_oldest(now);
+                self.evict_oldest(now, Eviction::RoomNeeded);
                 continue;
             }
             let dial = self.begin_dial(now, r);
             match newcomer.take() {
-                Some(_) => begun = Some(dial),
+                Some(_) => {
+                    self.stage_begun(dial);
+                    begun = Some(dial);
+                }
                 None => self.give_dial(r, dial),
             }
         }

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::time::Instant;
 use crate::timer::{TimerKey, Timers};
 
+use super::lease::Eviction;
 use super::pool::Pool;
 use super::slot::State;
 
@@ -110,7 +111,7 @@ impl<U, S: Clone> Pool<U, S> {
             }
             let until = entry.idle_until;
             if until <= now {
-                self.evict_and_pump(now, i);
+                self.evict_and_pump(now, i, Eviction::Expired);
             } else {
                 self.expiry.bound = self.expiry.bound.min(until);
             }

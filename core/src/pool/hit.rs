@@ -3,7 +3,7 @@
 use crate::time::Instant;
 
 use super::idle::later;
-use super::lease::{Ask, Lease};
+use super::lease::{Ask, Eviction, Lease};
 use super::pool::Pool;
 use super::slot::State;
 
@@ -34,7 +34,7 @@ impl<U, S: Clone> Pool<U, S> {
             }
             if now >= entry.idle_until {
                 newest = entry.siblings.prev;
-                self.evict(now, i);
+                self.evict(now, i, Eviction::Expired);
                 continue;
             }
             if !ask.repeatable && now > entry.shy_until() {

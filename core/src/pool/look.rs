@@ -6,7 +6,7 @@
 
 use crate::time::Instant;
 
-use super::lease::Slot;
+use super::lease::{Eviction, Slot};
 use super::pool::Pool;
 use super::slot::{Stage, State};
 
@@ -32,9 +32,9 @@ impl<U, S: Clone> Pool<U, S> {
     /// not quiet, is expired, or its place is no longer its own.
     pub fn handle_look(&mut self, now: Instant, slot: Slot, conn: U, is_quiet: bool) {
         let Some(i) = self.current(slot).filter(|&i| self.is_lent(i)) else {
-            return self.evicted.push_back(conn);
+            return self.evicted.push_back((conn, Eviction::RoomNeeded));
         };
-        self.end_loan(i);
+        self.unstage(i);
         let entry = self.slots.at(i);
         entry.held = Some(conn);
         let (r, age, is_expired) = (entry.route, now - entry.since, entry.idle_until <= now);
@@ -42,7 +42,12 @@ impl<U, S: Clone> Pool<U, S> {
             self.routes.at(r).learn(now, age);
         }
         if is_expired || !is_quiet {
-            self.evict_and_pump(now, i);
+            let why = if is_quiet {
+                Eviction::Expired
+            } else {
+                Eviction::NotQuiet
+            };
+            self.evict_and_pump(now, i, why);
         } else if let Some(w) = self.rested_taker(now, i) {
             self.unlink_idle(i);
             self.grant_connection(now, i, w);
@@ -80,22 +85,13 @@ impl<U, S: Clone> Pool<U, S> {
         (first.repeatable || !is_shy).then_some(w)
     }
 
-    /// A place is no longer lent.
-    pub(super) fn end_loan(&mut self, i: u32) {
-        let entry = self.slots.at(i);
-        if std::mem::replace(&mut entry.stage, Stage::Plain) == Stage::Lent {
-            let r = entry.route;
-            self.routes.at(r).lent -= 1;
-        }
-    }
-
     /// Evicts the connection that has idled longest of all. Where it was lent, somebody may have
     /// counted on it: his route takes its turn.
-    pub(super) fn evict_oldest(&mut self, now: Instant) {
+    pub(super) fn evict_oldest(&mut self, now: Instant, why: Eviction) {
         let oldest = self.lru.head;
         let entry = self.slots.at(oldest);
         let (r, was_lent) = (entry.route, entry.stage == Stage::Lent);
-        self.evict(now, oldest);
+        self.evict(now, oldest, why);
         if was_lent && self.routes.at(r).wants_dial() {
             self.join_ring(r);
         }

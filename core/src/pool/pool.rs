@@ -13,7 +13,7 @@ use crate::timer::Timers;
 
 use super::config::{Config, Settings};
 use super::expiry::{Due, Expiry};
-use super::lease::{Ask, Connection, Discard, Gauges, Lease, Refusal, Slot, Ticket};
+use super::lease::{Ask, Connection, Discard, Eviction, Gauges, Lease, Refusal, Slot, Ticket};
 use super::route::{Protocol, Route, Seeded};
 use super::slab::{List, NONE, Slab};
 use super::slot::{Counts, Entry, State};
@@ -47,7 +47,7 @@ pub struct Pool<U, S> {
     pub(super) settings: Settings,
     pub(super) timers: Timers<Due>,
     pub(super) expiry: Expiry,
-    pub(super) evicted: VecDeque<U>,
+    pub(super) evicted: VecDeque<(U, Eviction)>,
     pub(super) evicted_shared: VecDeque<S>,
     pub(super) wakes: VecDeque<u64>,
     pub(super) serial: u64,
@@ -122,7 +122,7 @@ impl<U, S: Clone> Pool<U, S> {
             return Some(Err(Refusal::Closed));
         };
         if matches!(self.waiters.at(w).grant, Grant::Queued) {
-            return self.take_dial(now, w, ticket).map(Ok);
+            return self.take_dial(w, ticket).map(Ok);
         }
         Some(match self.end_ticket(w) {
             Grant::Connection(i) => {
@@ -163,7 +163,7 @@ impl<U, S: Clone> Pool<U, S> {
     /// idle. `hint` is the server's `Keep-Alive: timeout`, as it is.
     pub fn park(&mut self, now: Instant, slot: Slot, conn: U, hint: Option<Duration>) {
         let Some(i) = self.borne(slot) else {
-            return self.evicted.push_back(conn);
+            return self.evicted.push_back((conn, Eviction::Closed));
         };
         let entry = self.slots.at(i);
         let is_retired = now >= entry.retire_at;
@@ -171,8 +171,10 @@ impl<U, S: Clone> Pool<U, S> {
         if hint.is_none() && self.rest_at_once(now, i) {
             return;
         }
-        if is_retired || self.is_closed {
-            self.evict_and_pump(now, i);
+        if self.is_closed {
+            self.evict_and_pump(now, i, Eviction::Closed);
+        } else if is_retired {
+            self.evict_and_pump(now, i, Eviction::Expired);
         } else {
             self.set_idle_limits(now, i, hint);
             self.settle(now, i);
@@ -194,7 +196,7 @@ impl<U, S: Clone> Pool<U, S> {
                 self.routes.at(r).learn(now, age);
             }
         }
-        self.evict_and_pump(now, i);
+        self.evict_and_pump(now, i, Eviction::Closed);
         self.serve_ring(now);
     }
 
@@ -226,7 +228,7 @@ impl<U, S: Clone> Pool<U, S> {
                 self.free_slot(now, i);
             }
             return match conn {
-                Connection::Exclusive(conn) => self.evicted.push_back(conn),
+                Connection::Exclusive(conn) => self.evicted.push_back((conn, Eviction::Closed)),
                 Connection::Shared(conn, _) => self.evicted_shared.push_back(conn),
             };
         };
@@ -234,6 +236,7 @@ impl<U, S: Clone> Pool<U, S> {
         let entry = self.slots.at(i);
         entry.retire_at = retire_at;
         let r = entry.route;
+        self.unstage(i);
         self.shift(i, State::Busy);
         let route = self.routes.at(r);
         route.handle_connected();
@@ -265,8 +268,8 @@ impl<U, S: Clone> Pool<U, S> {
         }
     }
 
-    /// A connection that the pool has given up, to be dropped once the pool is unlocked.
-    pub fn poll_evicted(&mut self) -> Option<U> {
+    /// A connection that the pool has given up, and why, to be dropped once the pool is unlocked.
+    pub fn poll_evicted(&mut self) -> Option<(U, Eviction)> {
         pop(&mut self.evicted)
     }
 
@@ -286,13 +289,14 @@ impl<U, S: Clone> Pool<U, S> {
         pop(&mut self.wakes)
     }
 
-    /// Ends it: refuses all who wait and all who come, and evicts what is idle. Connections that
+    /// Ends it: refuses all who wait and all who come, gives up dials, and evicts what is idle. Connections that
     /// are out are evicted as they come back.
     pub fn close(&mut self, now: Instant) {
         self.is_closed = true;
         for r in 0..self.routes.entries.len() as u32 {
             self.refuse_all(now, r);
         }
+        self.give_up_all(now);
         self.evict_all(now);
     }
 

@@ -44,6 +44,9 @@ pub(super) struct Route {
     pub(super) fresh: List,
     /// Askers that could bear a dial, and have none to take.
     pub(super) bearers: List,
+    /// Dials that nobody has begun, and those that have begun and may be given up, youngest last.
+    pub(super) granted: List,
+    pub(super) begun: List,
     /// Among the routes that the total limit holds up.
     pub(super) ring: Links,
     pub(super) in_ring: bool,
@@ -78,6 +81,8 @@ impl Route {
             shared: List::new(),
             fresh: List::new(),
             bearers: List::new(),
+            granted: List::new(),
+            begun: List::new(),
             ring: Links::new(),
             in_ring: false,
             probes: false,

@@ -80,7 +80,13 @@ impl<U, S: Clone> Pool<U, S> {
         }
         self.routes.at(r).probes = ask.probe;
         let w = self.enqueue(now, r, ask);
-        let begun = self.pump(now, r, Some(w));
+        let begun = match self.take_over(r) {
+            Some(dial) => {
+                self.pump(now, r, None);
+                Some(dial)
+            }
+            None => self.pump(now, r, Some(w)),
+        };
         self.serve_ring(now);
         let ticket = self.ticket(w);
         Ok(match begun {
@@ -89,27 +95,17 @@ impl<U, S: Clone> Pool<U, S> {
         })
     }
 
-    /// The dial that an asker has been given, unless others have made it needless.
-    pub(super) fn take_dial(
-        &mut self,
-        now: Instant,
-        w: u32,
-        ticket: Ticket,
-    ) -> Option<Lease<U, S>> {
+    /// The dial that an asker has been given, or another, who has not begun it.
+    pub(super) fn take_dial(&mut self, w: u32, ticket: Ticket) -> Option<Lease<U, S>> {
         let waiter = self.waiters.at(w);
         let r = waiter.route;
-        let dial = std::mem::replace(&mut waiter.dial, NONE);
+        let mut dial = std::mem::replace(&mut waiter.dial, NONE);
         if dial == NONE {
-            return None;
-        }
-        let route = self.routes.at(r);
-        route
-            .bearers
-            .push_back(&mut self.waiters.entries, w, |w| &mut w.bearer);
-        if route.connecting() > route.waiting {
-            self.free_slot(now, dial);
-            self.serve_ring(now);
-            return None;
+            dial = self.take_over(r)?;
+        } else {
+            let bearers = &mut self.routes.at(r).bearers;
+            bearers.push_back(&mut self.waiters.entries, w, |w| &mut w.bearer);
+            self.stage_begun(dial);
         }
         let slot = self.slots.at(dial).slot(dial);
         Some(Lease::Dial(ticket, slot))
@@ -177,6 +173,7 @@ impl<U, S: Clone> Pool<U, S> {
         if dial != NONE {
             self.pass_dial(now, r, dial);
         }
+        self.trim_dials(now, r);
         self.leave_ring_unless_wanted(r);
         self.note_empty(now, r);
     }
@@ -199,6 +196,7 @@ impl<U, S: Clone> Pool<U, S> {
         let waiter = self.waiters.at(w);
         waiter.dial = dial;
         self.wakes.push_back(waiter.tag);
+        self.stage_granted(dial, w);
     }
 
     /// Writes down what an asker gets, and takes him out of the queue.

@@ -163,6 +163,8 @@ impl Run {
     /// Takes what the tickets have got.
     fn collect(&mut self) {
         while self.pool.poll_wake().is_some() {}
+        // Those that were given up are gone.
+        self.dials.retain(|slot| self.pool.watch_dial(*slot, 0));
         while self.pool.poll_evicted().is_some() {}
         while self.pool.poll_evicted_shared().is_some() {}
         for ticket in std::mem::take(&mut self.tickets) {

@@ -132,7 +132,8 @@ impl<'a> Run<'a> {
             0..=8 => self.checkout(),
             9..=11 => self.poll(),
             12 | 13 => self.cancel(),
-            14..=18 => self.park(),
+            14..=17 => self.park(),
+            18 => self.watch_dial(),
             19 => self.discard(),
             20..=23 => self.connected(),
             24 => self.dial_failed(),
@@ -269,6 +270,21 @@ impl<'a> Run<'a> {
             .handle_connected(self.now, slot, conn, &mut Draw(draw));
         self.model.connected(self.now, id, draw);
         self.gone_slots.push(slot);
+    }
+
+    fn watch_dial(&mut self) {
+        if self.dials.is_empty() {
+            return;
+        }
+        let (slot, id) = self.dials[self.script.below(self.dials.len())];
+        if self.script.below(3) == 0 {
+            self.pool.handle_opened(slot);
+            self.model.opened(id);
+        } else {
+            let tag = 1_000_000 + u64::from(id);
+            let is_wanted = self.pool.watch_dial(slot, tag);
+            assert_eq!(is_wanted, self.model.watch_dial(id, tag));
+        }
     }
 
     fn dial_failed(&mut self) {
@@ -408,7 +424,8 @@ impl<'a> Run<'a> {
     }
 
     fn compare(&mut self) {
-        let mut evicted: Vec<_> = std::iter::from_fn(|| self.pool.poll_evicted()).collect();
+        let evicted = std::iter::from_fn(|| self.pool.poll_evicted());
+        let mut evicted: Vec<_> = evicted.map(|(token, _)| token).collect();
         evicted.sort_by_key(|token| token.0);
         self.model.evicted.sort_unstable();
         let expected: Vec<_> = self.model.evicted.drain(..).map(Token).collect();
