@@ -1045,3 +1045,68 @@ fn closing_gives_up_every_dial() {
     assert!(told.contains(&7) && told.contains(&8));
     assert_eq!(s.pool.gauges().total, 0);
 }
+
+#[test]
+fn new_connections_that_end_before_a_response_make_the_next_dial_wait_longer_each_time() {
+    let mut s = Scene::new(Limits::new());
+    let mut most = 0.0_f64;
+    for row in 0..12 {
+        let (ticket, dial) = match s.checkout(A) {
+            Lease::Dial(ticket, dial) => (ticket, dial),
+            Lease::Wait(ticket) => {
+                let asked = s.now;
+                while s.pool.gauges().connecting == 0 {
+                    assert!(s.timeout());
+                }
+                let waited = (s.now - asked).as_secs_f64();
+                assert!(waited <= (0.1 * 2f64.powi(row - 1)).min(5.0), "{waited}");
+                most = most.max(waited);
+                (ticket, s.granted_dial(ticket))
+            }
+            other => panic!("{other:?}"),
+        };
+        s.connect(dial, "x");
+        let (slot, _) = s.taken(ticket);
+        s.pool.handle_stillborn(s.now, slot, &mut s.rng);
+        assert_eq!(s.pool.gauges().total, 0);
+    }
+    assert!(most > 0.5, "it grows: {most}");
+    // One response ends the row.
+    s.pass(5.0);
+    for is_kept in [true, false] {
+        let slot = s.busy(A, "y");
+        s.pool.handle_stillborn(s.now, slot, &mut s.rng);
+        s.pass(5.0);
+        let slot = s.busy(A, "z");
+        if is_kept {
+            s.park(slot, "z");
+            s.pool.evict_idle(s.now, A, Duration::ZERO);
+        } else {
+            s.pool.discard(s.now, slot, Discard::Answered);
+        }
+        let slot = s.busy(A, "y");
+        s.pool.handle_stillborn(s.now, slot, &mut s.rng);
+        s.pass(0.1001);
+        assert!(s.timeout());
+        let slot = s.busy(A, "w");
+        s.pool.discard(s.now, slot, Discard::Answered);
+    }
+}
+
+#[test]
+fn who_closes_a_pool_is_told_when_nothing_is_left_of_it() {
+    let mut s = Scene::new(Limits::new());
+    assert!(!s.pool.poll_closed(1), "it is not closed");
+    s.pool.cancel_closed(1);
+    let (x, y) = (s.busy(A, "x"), s.busy(A, "y"));
+    while s.pool.poll_wake().is_some() {}
+    s.pool.close(s.now);
+    assert!(!s.pool.poll_closed(1) && !s.pool.poll_closed(2) && !s.pool.poll_closed(1));
+    s.park(x, "x");
+    assert_eq!(s.pool.poll_wake(), None);
+    s.pool.close(s.now);
+    s.pool.discard(s.now, y, Discard::Spent);
+    let told: Vec<_> = std::iter::from_fn(|| s.pool.poll_wake()).collect();
+    assert_eq!(told, [1, 2]);
+    assert!(s.pool.poll_closed(3));
+}

@@ -113,6 +113,12 @@ macro_rules! on {
             fn a_unix_socket_is_a_stream_like_any_other() {
                 unix_socket::<$runtime>();
             }
+
+            #[test]
+            #[cfg(unix)]
+            fn a_client_on_a_unix_socket_sends_the_host_of_the_url_and_keeps_the_connection() {
+                client_on_unix_socket::<$runtime>();
+            }
         }
     )*};
 }
@@ -175,6 +181,41 @@ fn unix_socket<R: Runtime>() {
         );
         assert!(!stream.is_quiet(), "it is closed");
     });
+    server.join().unwrap();
+    std::fs::remove_file(path).unwrap();
+}
+
+#[cfg(unix)]
+fn client_on_unix_socket<R: Runtime>() {
+    use std::io::{BufRead, BufReader};
+
+    let runtime = R::start();
+    let name = format!(
+        "fulmar-client-{}-{}",
+        std::process::id(),
+        std::any::type_name::<R>()
+    );
+    let path = std::env::temp_dir().join(name.replace("::", "-"));
+    let _ = std::fs::remove_file(&path);
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        while let Some(Ok(line)) = lines.next() {
+            if let Some(host) = line.to_ascii_lowercase().strip_prefix("host: ") {
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", host.len());
+                stream.write_all(head.as_bytes()).unwrap();
+                stream.write_all(host.as_bytes()).unwrap();
+            }
+        }
+    });
+    let client = Client::builder(runtime.net()).unix_socket(&path);
+    let client = client.build().unwrap();
+    for _ in 0..2 {
+        let host = runtime.block_on(text(&client, "http://docker.test/v1/info".into()));
+        assert_eq!(host, "docker.test");
+    }
+    drop(client);
     server.join().unwrap();
     std::fs::remove_file(path).unwrap();
 }

@@ -91,6 +91,9 @@ impl Task {
     }
 
     async fn open(&mut self) -> Result<Wire, Fault> {
+        if let Some(to) = self.unix_socket() {
+            return self.open_unix(&to).await;
+        }
         let mut race = Race::new(self, self.net.now());
         loop {
             let (id, stream) = poll_fn(|cx| race.poll(cx, self)).await?;
@@ -100,6 +103,24 @@ impl Task {
                 Err(fault) => race.dial.handle_failed(self.net.now(), id, fault),
             }
         }
+    }
+
+    fn unix_socket(&self) -> Option<Endpoint> {
+        let shared = self.guard.shared.upgrade()?;
+        let path = shared.settings.unix_socket.clone()?;
+        Some(Endpoint::Unix(path))
+    }
+
+    /// There is one address, and nothing to race.
+    async fn open_unix(&mut self, to: &Endpoint) -> Result<Wire, Fault> {
+        let mut connecting = self.net.connect(to, &self.options());
+        let deadline = self.deadline;
+        let stream = poll_fn(|cx| match connecting.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(done.map_err(|e| fault_of(&e, Phase::Connect))),
+            Poll::Pending => self.watch(cx, deadline, Phase::Connect),
+        })
+        .await?;
+        self.secure(stream).await
     }
 
     /// TLS over an open transport, where the scheme asks for it.

@@ -195,7 +195,9 @@ impl Drain {
         let now = shared.net.now();
         let machine = h1.machine();
         let short = machine.body_left().is_none_or(|left| left <= DRAIN_MAX);
-        if !short || !machine.request_complete() || machine.framing() == Some(Framing::Close) {
+        let is_worth_it = short && !shared.is_closed();
+        if !is_worth_it || !machine.request_complete() || machine.framing() == Some(Framing::Close)
+        {
             return shared.discard(h1, Discard::Spent, "response not read to its end");
         }
         let mut drain = Self {
@@ -276,6 +278,7 @@ fn drain(shared: &Arc<Shared>, cx: &mut Context<'_>, now: Instant) {
     for mut drain in drains {
         match drain.poll(cx, now) {
             Poll::Ready(end) => drain.end(shared, now, end),
+            Poll::Pending if shared.is_closed() => drain.end(shared, now, None),
             Poll::Pending => rest.push(drain),
         }
     }

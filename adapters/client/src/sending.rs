@@ -408,8 +408,10 @@ impl Live {
         if let Some(phase) = self.clocks.expired(now) {
             return self.expire(shared, parts, now, phase);
         }
-        if shared.is_undriven() && !matches!(self.step, Step::Exchanging(_)) {
-            return self.fail_undriven(shared, parts, now);
+        if shared.is_halted()
+            && let Some(end) = self.halt(shared, parts, now)
+        {
+            return end;
         }
         let mut next = self
             .clocks
@@ -428,6 +430,30 @@ impl Live {
             shared.locked_and_driven(|state| self.registration.register(state, waker, next));
         }
         Poll::Pending
+    }
+
+    /// The client is shut down, or no runtime runs: whether that concerns the call as it waits.
+    #[cold]
+    fn halt(&mut self, shared: &Arc<Shared>, parts: &Parts, now: Instant) -> Option<Progress> {
+        match self.step {
+            Step::Exchanging(_) if shared.is_cut() => {
+                let mut error = Error::new(Kind::Closed);
+                if self.is_begun() {
+                    error = error.with_fate(Fate::MaybeProcessed);
+                }
+                self.give_up_exchange(shared, "the client is closed");
+                Some(Poll::Ready(Err(self.error(error, parts, None))))
+            }
+            Step::Resting(_) if shared.is_closed() => {
+                self.step = Step::Over;
+                let error = Error::new(Kind::Closed);
+                Some(Poll::Ready(Err(self.error(error, parts, None))))
+            }
+            Step::Resting(_) | Step::Queued(_) if shared.is_undriven() => {
+                Some(self.fail_undriven(shared, parts, now))
+            }
+            _ => None,
+        }
     }
 
     /// No runtime runs: nobody would dial for the call, or wake it.
@@ -679,7 +705,13 @@ impl Live {
                 accepted = exchange.accepted();
                 response_bytes = exchange.response_bytes();
                 peer = exchange.peer();
-                exchange.discard(shared, "failed");
+                let is_dead =
+                    matches!(&cause, Cause::Fault(fault) if fault.kind != FaultKind::TimedOut);
+                if is_dead && !self.reused && response_bytes == 0 {
+                    exchange.bury(shared);
+                } else {
+                    exchange.discard(shared, "failed");
+                }
             }
             Step::Queued(ticket) => shared.locked(|state| state.pool.cancel(now, ticket)),
             _ => {}

@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 
@@ -27,6 +27,13 @@ use crate::url::Url;
 /// Spare buffers kept: enough for a burst, not for its memory to stay.
 const SPARE_BUFS: usize = 32;
 
+/// The last driver that was spawned was dropped at once, and there is no other: no runtime runs.
+const UNDRIVEN: u8 = 1;
+/// The client is shut down: nothing new begins.
+const CLOSED: u8 = 2;
+/// And its deadline has passed.
+const CUT: u8 = 4;
+
 pub(crate) struct Shared {
     pub(crate) net: Arc<dyn Net>,
     pub(crate) settings: Settings,
@@ -37,8 +44,8 @@ pub(crate) struct Shared {
     calls: AtomicU64,
     /// Drivers that went away with their runtime: who registered with one registers anew.
     lost: AtomicU32,
-    /// The last driver that was spawned was dropped at once, and there is no other: no runtime runs.
-    undriven: AtomicBool,
+    /// Why those who wait may not go on: nearly always nothing, and then that is all they look at.
+    halt: AtomicU8,
 }
 
 pub(crate) struct State {
@@ -161,7 +168,7 @@ impl Shared {
             state: Mutex::new(state),
             calls: AtomicU64::new(0),
             lost: AtomicU32::new(0),
-            undriven: AtomicBool::new(false),
+            halt: AtomicU8::new(0),
         }
     }
 
@@ -183,7 +190,11 @@ impl Shared {
                 runtime,
             )));
             let is_driven = self.lock().drivers.is_running();
-            self.undriven.store(!is_driven, Ordering::Relaxed);
+            if is_driven {
+                self.halt.fetch_and(!UNDRIVEN, Ordering::Relaxed);
+            } else {
+                self.halt.fetch_or(UNDRIVEN, Ordering::Relaxed);
+            }
         }
         result
     }
@@ -214,9 +225,43 @@ impl Shared {
         self.lost.load(Ordering::Acquire)
     }
 
+    /// Whether there is any reason for those who wait not to go on.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.halt.load(Ordering::Relaxed) != 0
+    }
+
     /// Whether no runtime runs on which anybody could wait: it was so when the last driver was needed.
     pub(crate) fn is_undriven(&self) -> bool {
-        self.undriven.load(Ordering::Relaxed)
+        self.halt.load(Ordering::Relaxed) & UNDRIVEN != 0
+    }
+
+    /// Whether nothing new begins.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.halt.load(Ordering::Relaxed) & CLOSED != 0
+    }
+
+    /// Whether what is under way ends, too.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.halt.load(Ordering::Relaxed) & CUT != 0
+    }
+
+    /// Nothing new begins, and who waits for his turn fails.
+    pub(crate) fn close(&self, now: Instant) {
+        self.halt.fetch_or(CLOSED, Ordering::Relaxed);
+        self.locked(|state| state.pool.close(now));
+        self.rouse_calls();
+    }
+
+    /// What is under way ends.
+    pub(crate) fn cut(&self) {
+        self.halt.fetch_or(CUT, Ordering::Relaxed);
+        self.rouse_calls();
+    }
+
+    /// Has everybody look who is registered.
+    fn rouse_calls(&self) {
+        let calls = self.locked(|state| state.timers.values().cloned().collect::<Vec<_>>());
+        calls.into_iter().for_each(Waker::wake);
     }
 
     /// A number for a call, for those who watch.
@@ -315,6 +360,21 @@ impl State {
 }
 
 impl Shared {
+    /// Takes a new connection out of use that ended before its first response.
+    #[expect(clippy::boxed_local, reason = "a connection moves as a pointer")]
+    pub(crate) fn bury(&self, mut h1: Box<H1>) {
+        let now = self.net.now();
+        self.locked(|state| {
+            let State { pool, rng, .. } = state;
+            pool.handle_stillborn(now, h1.slot, rng);
+        });
+        h1.disown();
+        self.emit(0, || Event::Closed {
+            connection: h1.id,
+            why: "ended before its first response",
+        });
+    }
+
     /// A connection is gone that had this place.
     #[cold]
     pub(crate) fn free(&self, slot: Slot) {

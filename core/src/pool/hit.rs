@@ -77,6 +77,7 @@ impl<U, S: Clone> Pool<U, S> {
             && until >= expiry.bound
             && now < entry.retire_at
             && !route.has_learned()
+            && route.stillborn == 0
             && route.counts.of(State::Idle) < settings.idle_per_origin
             && counts.of(State::Idle) < settings.idle;
         if !is_plain {

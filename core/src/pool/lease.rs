@@ -126,6 +126,8 @@ impl Eviction {
 pub enum Discard {
     /// It cannot serve another exchange, or is no longer wanted.
     Spent,
+    /// It has answered, and cannot serve another exchange.
+    Answered,
     /// It turned out, when it was taken, that the peer had closed it while it idled. The route
     /// learns from it how long its server lets connections idle.
     Stale,

@@ -56,6 +56,8 @@ pub struct Pool<U, S> {
     /// Where the next look begins.
     pub(super) looked: u32,
     pub(super) is_closed: bool,
+    /// Whom to wake once nothing is left of a closed pool.
+    pub(super) closers: Vec<u64>,
 }
 
 impl<U, S: Clone> Pool<U, S> {
@@ -85,6 +87,7 @@ impl<U, S: Clone> Pool<U, S> {
             last: NONE,
             looked: 0,
             is_closed: false,
+            closers: Vec::new(),
         }
     }
 
@@ -171,6 +174,8 @@ impl<U, S: Clone> Pool<U, S> {
         if hint.is_none() && self.rest_at_once(now, i) {
             return;
         }
+        let r = self.slots.at(i).route;
+        self.routes.at(r).stillborn = 0;
         if self.is_closed {
             self.evict_and_pump(now, i, Eviction::Closed);
         } else if is_retired {
@@ -190,6 +195,11 @@ impl<U, S: Clone> Pool<U, S> {
             return;
         }
         let is_leased = entry.state == State::Busy && !entry.is_shared;
+        if why == Discard::Answered {
+            let r = entry.route;
+            self.routes.at(r).stillborn = 0;
+        }
+        let entry = self.slots.at(i);
         if why == Discard::Stale && is_leased {
             let (r, age) = (entry.route, entry.leased() - entry.since);
             if age > Duration::ZERO {
@@ -290,7 +300,7 @@ impl<U, S: Clone> Pool<U, S> {
     }
 
     /// Ends it: refuses all who wait and all who come, gives up dials, and evicts what is idle. Connections that
-    /// are out are evicted as they come back.
+    /// are out are evicted as they come back. To close it twice is to close it once.
     pub fn close(&mut self, now: Instant) {
         self.is_closed = true;
         for r in 0..self.routes.entries.len() as u32 {
@@ -298,6 +308,21 @@ impl<U, S: Clone> Pool<U, S> {
         }
         self.give_up_all(now);
         self.evict_all(now);
+    }
+
+    /// Whether nothing is left of a closed pool. Where something is, `poll_wake` names the tag once
+    /// it is gone.
+    pub fn poll_closed(&mut self, tag: u64) -> bool {
+        let is_over = self.is_closed && self.counts.total() == 0;
+        if !is_over && !self.closers.contains(&tag) {
+            self.closers.push(tag);
+        }
+        is_over
+    }
+
+    /// Whoever asked [`poll_closed`](Self::poll_closed) with the tag no longer waits.
+    pub fn cancel_closed(&mut self, tag: u64) {
+        self.closers.retain(|closer| *closer != tag);
     }
 
     /// Counts of all routes.

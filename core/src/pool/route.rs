@@ -59,6 +59,8 @@ pub(super) struct Route {
     /// Failures since the last success, those of one volley as one.
     pub(super) failures: u32,
     failed_at: Instant,
+    /// New connections that ended before their first response, since the last that had one.
+    pub(super) stillborn: u32,
     /// No dial before this.
     pub(super) backoff_until: Instant,
     /// The least age at which the server closed an idle connection.
@@ -91,6 +93,7 @@ impl Route {
             dialed_at: Instant::ORIGIN,
             failures: 0,
             failed_at: Instant::ORIGIN,
+            stillborn: 0,
             backoff_until: Instant::ORIGIN,
             learned: None,
             empty_since: Instant::ORIGIN,
@@ -143,6 +146,18 @@ impl Route {
             return false;
         }
         self.failures = self.failures.saturating_add(1);
+        self.failed_at = now;
+        true
+    }
+
+    /// Counts a connection, made at `made`, that ended before its first response: as a failed dial,
+    /// but that success at dialling does not end the row. Returns whether it counts.
+    pub(super) fn handle_stillborn(&mut self, now: Instant, made: Instant) -> bool {
+        if self.stillborn > 0 && made < self.failed_at {
+            return false;
+        }
+        self.stillborn = self.stillborn.saturating_add(1);
+        self.failures = self.failures.max(self.stillborn);
         self.failed_at = now;
         true
     }

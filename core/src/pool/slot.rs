@@ -218,6 +218,9 @@ impl<U, S: Clone> Pool<U, S> {
         self.evicted.extend(held.map(|conn| (conn, why)));
         self.slots.give_back(i);
         self.note_empty(now, r);
+        if self.is_closed && self.counts.total() == 0 {
+            self.wakes.extend(self.closers.drain(..));
+        }
     }
 }
 

@@ -19,6 +19,7 @@ mod replays;
 mod requests;
 mod retries;
 mod scopes;
+mod shutdown;
 mod stale;
 mod storms;
 mod surface;
