@@ -154,6 +154,11 @@ impl<T> Timers<T> {
             .flatten()
     }
 
+    /// All values, in no order that means anything.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        self.slab.iter().filter_map(|entry| entry.value.as_ref())
+    }
+
     /// Moves the deadline to `at`, arming it where it had expired; [`Instant::MAX`] disarms it.
     /// Says whether the key is still registered.
     pub fn reset(&mut self, key: TimerKey, at: Instant) -> bool {

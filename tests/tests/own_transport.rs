@@ -4,7 +4,9 @@
 use std::collections::VecDeque;
 use std::io;
 use std::net::TcpStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
@@ -209,4 +211,93 @@ fn no_more_of_a_buffer_is_offered_than_reads_have_filled() {
     assert_eq!(buf.len(), MUCH.len());
     let asked = script.lock().unwrap().asked.clone();
     assert_eq!(&asked[..4], [2048, 4096, 8192, 16384]);
+}
+
+/// Smol, but for one thing: its streams panic when they are asked, while the flag is up.
+struct Panicky(Own, Arc<AtomicBool>);
+
+struct PanickyStream(Box<dyn Stream>, Arc<AtomicBool>);
+
+impl Net for Panicky {
+    fn now(&self) -> Instant {
+        self.0.now()
+    }
+    fn wall(&self) -> SystemTime {
+        self.0.wall()
+    }
+    fn entropy(&self, dst: &mut [u8]) {
+        self.0.entropy(dst);
+    }
+    fn resolve(&self, name: &str, family: Family) -> BoxFuture<Result<Answer, Fault>> {
+        self.0.resolve(name, family)
+    }
+    fn connect(&self, to: &Endpoint, o: &SocketOptions) -> BoxFuture<io::Result<Box<dyn Stream>>> {
+        let (connecting, flag) = (self.0.connect(to, o), self.1.clone());
+        Box::pin(async move {
+            let stream: Box<dyn Stream> = Box::new(PanickyStream(connecting.await?, flag));
+            Ok(stream)
+        })
+    }
+    fn sleep(&self, until: Instant) -> Box<dyn Sleep> {
+        self.0.sleep(until)
+    }
+    fn spawn(&self, task: BoxFuture<()>) {
+        self.0.spawn(task);
+    }
+    fn block(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<()> {
+        self.0.block(work)
+    }
+}
+
+impl PanickyStream {
+    fn check(&self) {
+        assert!(!self.1.load(Ordering::Relaxed), "as arranged");
+    }
+}
+
+impl Stream for PanickyStream {
+    fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+        self.check();
+        self.0.poll_read(cx, buf)
+    }
+    fn poll_write(&mut self, cx: &mut Context<'_>, buf: &mut WriteBuf) -> Poll<io::Result<usize>> {
+        self.check();
+        self.0.poll_write(cx, buf)
+    }
+    fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.0.poll_shutdown(cx)
+    }
+    fn is_quiet(&mut self) -> bool {
+        self.check();
+        self.0.is_quiet()
+    }
+}
+
+#[test]
+fn a_transport_that_panics_leaves_its_place_in_the_pool_free() {
+    let server = Loopback::start(|request, stream| {
+        respond(stream, 200, &vec![b'x'; 10_000])?;
+        Ok(request.target != "/last")
+    });
+    let flag = Arc::new(AtomicBool::new(false));
+    let client = Client::new(Panicky(Own(Smol::new()), flag.clone()));
+    let get = || smol::block_on(async { client.get(server.url("/a")).send().await });
+    let read = |response: fulmar::Response| smol::block_on(response.bytes()).unwrap().len();
+    let panics = |act: &dyn Fn()| {
+        flag.store(true, Ordering::Relaxed);
+        assert!(catch_unwind(AssertUnwindSafe(act)).is_err());
+        flag.store(false, Ordering::Relaxed);
+        assert_eq!(client.gauges().total, 0);
+    };
+    // At checkout.
+    assert_eq!(read(get().unwrap()), 10_000);
+    panics(&|| drop(get()));
+    // In a body, and where the rest of one is drained.
+    let response = Mutex::new(Some(get().unwrap()));
+    panics(&|| {
+        let _ = read(response.lock().unwrap().take().unwrap());
+    });
+    let response = Mutex::new(Some(get().unwrap()));
+    panics(&|| drop(response.lock().unwrap_or_else(|p| p.into_inner()).take()));
+    assert_eq!(read(get().unwrap()), 10_000);
 }

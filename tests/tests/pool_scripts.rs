@@ -127,8 +127,18 @@ impl Scene {
         self.pool.park(self.now, slot, conn, None);
     }
 
+    /// The one that is idle, lent to be looked at.
+    fn lent(&mut self) -> (Slot, Conn) {
+        let mut lent = Vec::new();
+        assert!(!self.pool.poll_look(100, &mut lent));
+        assert_eq!(lent.len(), 1);
+        lent.remove(0)
+    }
+
     fn evicted(&mut self) -> Vec<Conn> {
-        std::iter::from_fn(|| self.pool.poll_evicted()).collect()
+        std::iter::from_fn(|| self.pool.poll_evicted())
+            .map(|(conn, _)| conn)
+            .collect()
     }
 
     fn timeout(&mut self) -> bool {
@@ -320,7 +330,8 @@ fn a_connection_that_spoke_while_idle_is_removed_and_its_age_learned() {
     let slot = s.busy(A, "late 408");
     s.park(slot, "late 408");
     s.pass(10.0);
-    assert!(!s.pool.look(s.now, 100, |_| false));
+    let (slot, conn) = s.lent();
+    s.pool.handle_look(s.now, slot, conn, false);
     assert_eq!((s.evicted(), s.pool.gauges().total), (vec!["late 408"], 0));
 
     let slot = s.busy(A, "next");
@@ -334,6 +345,78 @@ fn a_connection_that_spoke_while_idle_is_removed_and_its_age_learned() {
         Duration::from_secs(9),
         "nine tenths of what was seen"
     );
+}
+
+#[test]
+fn who_comes_while_the_only_connection_is_looked_at_gets_it_and_dials_only_where_it_is_lost() {
+    for fate in ["quiet", "spoke", "dropped"] {
+        let mut s = Scene::new(Limits::new());
+        let slot = s.busy(A, "x");
+        s.park(slot, "x");
+        let (slot, conn) = s.lent();
+        assert_eq!((s.pool.gauges().idle, s.pool.gauges().total), (1, 1));
+        let ticket = s.wait(A);
+        match fate {
+            "dropped" => s.pool.discard(s.now, slot, Discard::Spent),
+            fate => s.pool.handle_look(s.now, slot, conn, fate == "quiet"),
+        }
+        if fate == "quiet" {
+            assert_eq!(s.taken(ticket).1, "x");
+        } else {
+            let _ = s.granted_dial(ticket);
+        }
+        assert_eq!(s.pool.gauges().total, 1);
+    }
+}
+
+#[test]
+fn who_comes_during_a_look_gets_the_next_connection_at_once() {
+    let mut s = Scene::new(Limits::new());
+    let (x, y) = (s.busy(A, "x"), s.busy(A, "y"));
+    s.park(y, "y");
+    s.park(x, "x");
+    let mut lent = Vec::new();
+    assert!(s.pool.poll_look(1, &mut lent), "there is more to look at");
+    let (slot, conn) = lent.remove(0);
+    assert_eq!(conn, "x");
+    assert_eq!(s.idle(A).1, "y");
+    s.pool.handle_look(s.now, slot, conn, true);
+    assert_eq!(s.idle(A).1, "x");
+}
+
+#[test]
+fn a_connection_evicted_while_it_is_looked_at_goes_when_it_comes_back() {
+    let mut s = Scene::new(Limits::new().total(1));
+    let x = s.busy(A, "x");
+    s.park(x, "x");
+    let (slot, conn) = s.lent();
+    let waiting = s.wait(A);
+    let _next = s.wait(B);
+    s.pool.handle_look(s.now, slot, conn, true);
+    assert_eq!((s.evicted(), s.pool.gauges().total), (vec!["x"], 1));
+    // Who had counted on it is the first to dial.
+    let dial = s.granted_dial(waiting);
+    s.connect(dial, "y");
+    assert_eq!(s.taken(waiting).1, "y");
+}
+
+#[test]
+fn one_that_has_idled_long_is_not_given_to_what_cannot_be_sent_twice_after_a_look() {
+    let mut s = Scene::new(Limits::new());
+    let slot = s.busy(A, "x");
+    s.park(slot, "x");
+    s.pass(10.0);
+    let (slot, conn) = s.lent();
+    let ask = Ask {
+        repeatable: false,
+        ..Ask::default()
+    };
+    let Lease::Wait(ticket) = s.ask(A, ask) else {
+        panic!()
+    };
+    s.pool.handle_look(s.now, slot, conn, true);
+    let _ = s.granted_dial(ticket);
+    assert_eq!(s.pool.gauges().idle, 1);
 }
 
 #[test]
@@ -911,11 +994,11 @@ fn the_connection_that_has_idled_longest_can_be_asked_for_its_descriptor() {
         s.pass(1.0);
         s.park(slot, conn);
     }
-    s.pool.evict_oldest(s.now);
+    s.pool.give_up_oldest(s.now);
     assert_eq!(s.pool.gauges().idle, 1);
     assert!(matches!(s.checkout(B), Lease::Idle(_, "young", _)));
     assert!(matches!(s.checkout(A), Lease::Dial(..)));
-    s.pool.evict_oldest(s.now);
+    s.pool.give_up_oldest(s.now);
 }
 
 #[test]
@@ -1042,4 +1125,142 @@ fn a_route_known_to_share_whose_connection_is_gone_dials_at_once() {
         assert!(s.timeout());
     }
     assert!(matches!(s.ask(A, cold()), Lease::Dial(..)));
+}
+
+#[test]
+fn of_dials_that_nobody_waits_for_the_youngest_not_yet_in_tls_is_given_up_and_told() {
+    let mut s = Scene::new(Limits::new().idle_per_origin(1));
+    let dials: Vec<_> = (0..4).map(|_| s.dial(A)).collect();
+    for (tag, (_, slot)) in (100..).zip(&dials) {
+        assert!(s.pool.watch_dial(*slot, tag));
+    }
+    s.pool.handle_opened(dials[3].1);
+    for (ticket, _) in &dials {
+        s.pool.cancel(s.now, *ticket);
+    }
+    let told: Vec<_> = std::iter::from_fn(|| s.pool.poll_wake()).collect();
+    assert_eq!(told, [102, 101, 100]);
+    assert_eq!(s.pool.gauges().connecting, 1);
+    assert!(!s.pool.watch_dial(dials[0].1, 100));
+    s.connect(dials[3].1, "kept");
+    assert_eq!(s.idle(A).1, "kept");
+}
+
+#[test]
+fn ten_thousand_cancelled_dials_leave_few_behind() {
+    let mut s = Scene::new(
+        Limits::new()
+            .total(10_000)
+            .per_origin(10_000)
+            .idle_per_origin(8),
+    );
+    let dials: Vec<_> = (0..10_000).map(|_| s.dial(A)).collect();
+    for (ticket, _) in dials {
+        s.pool.cancel(s.now, ticket);
+    }
+    assert_eq!(s.pool.gauges().connecting, 8);
+}
+
+#[test]
+fn a_dial_granted_to_an_asker_who_is_not_polled_goes_to_who_comes() {
+    let mut s = Scene::new(Limits::new().per_origin(1));
+    let busy = s.busy(A, "x");
+    let (asleep, awake) = (s.wait(A), s.wait(A));
+    s.pool.discard(s.now, busy, Discard::Spent);
+    // The dial is granted to the first, who does not take it.
+    let slot = s.granted_dial(awake);
+    assert_eq!(s.poll(asleep), None);
+    s.connect(slot, "y");
+    assert_eq!(
+        s.taken(asleep).1,
+        "y",
+        "the oldest is served first, as ever"
+    );
+
+    let mut s = Scene::new(Limits::new().per_origin(1));
+    let busy = s.busy(A, "x");
+    let asleep = s.wait(A);
+    s.pool.discard(s.now, busy, Discard::Spent);
+    let (newcomer, slot) = s.dial(A);
+    s.pool.cancel(s.now, asleep);
+    s.connect(slot, "y");
+    assert_eq!(s.taken(newcomer).1, "y");
+}
+
+#[test]
+fn closing_gives_up_every_dial() {
+    let mut s = Scene::new(Limits::new());
+    let (_, x) = s.dial(A);
+    let (_, y) = s.dial(B);
+    assert!(s.pool.watch_dial(x, 7) && s.pool.watch_dial(y, 8));
+    s.pool.handle_opened(y);
+    s.pool.close(s.now);
+    let told: Vec<_> = std::iter::from_fn(|| s.pool.poll_wake()).collect();
+    assert!(told.contains(&7) && told.contains(&8));
+    assert_eq!(s.pool.gauges().total, 0);
+}
+
+#[test]
+fn new_connections_that_end_before_a_response_make_the_next_dial_wait_longer_each_time() {
+    let mut s = Scene::new(Limits::new());
+    let mut most = 0.0_f64;
+    for row in 0..12 {
+        let (ticket, dial) = match s.checkout(A) {
+            Lease::Dial(ticket, dial) => (ticket, dial),
+            Lease::Wait(ticket) => {
+                let asked = s.now;
+                while s.pool.gauges().connecting == 0 {
+                    assert!(s.timeout());
+                }
+                let waited = (s.now - asked).as_secs_f64();
+                assert!(waited <= (0.1 * 2f64.powi(row - 1)).min(5.0), "{waited}");
+                most = most.max(waited);
+                (ticket, s.granted_dial(ticket))
+            }
+            other => panic!("{other:?}"),
+        };
+        s.connect(dial, "x");
+        let (slot, _) = s.taken(ticket);
+        s.pool.handle_stillborn(s.now, slot, &mut s.rng);
+        assert_eq!(s.pool.gauges().total, 0);
+    }
+    assert!(most > 0.5, "it grows: {most}");
+    // One response ends the row.
+    s.pass(5.0);
+    for is_kept in [true, false] {
+        let slot = s.busy(A, "y");
+        s.pool.handle_stillborn(s.now, slot, &mut s.rng);
+        s.pass(5.0);
+        let slot = s.busy(A, "z");
+        if is_kept {
+            s.park(slot, "z");
+            s.pool.evict_idle(s.now, A, Duration::ZERO);
+        } else {
+            s.pool.discard(s.now, slot, Discard::Answered);
+        }
+        let slot = s.busy(A, "y");
+        s.pool.handle_stillborn(s.now, slot, &mut s.rng);
+        s.pass(0.1001);
+        assert!(s.timeout());
+        let slot = s.busy(A, "w");
+        s.pool.discard(s.now, slot, Discard::Answered);
+    }
+}
+
+#[test]
+fn who_closes_a_pool_is_told_when_nothing_is_left_of_it() {
+    let mut s = Scene::new(Limits::new());
+    assert!(!s.pool.poll_closed(1), "it is not closed");
+    s.pool.cancel_closed(1);
+    let (x, y) = (s.busy(A, "x"), s.busy(A, "y"));
+    while s.pool.poll_wake().is_some() {}
+    s.pool.close(s.now);
+    assert!(!s.pool.poll_closed(1) && !s.pool.poll_closed(2) && !s.pool.poll_closed(1));
+    s.park(x, "x");
+    assert_eq!(s.pool.poll_wake(), None);
+    s.pool.close(s.now);
+    s.pool.discard(s.now, y, Discard::Spent);
+    let told: Vec<_> = std::iter::from_fn(|| s.pool.poll_wake()).collect();
+    assert_eq!(told, [1, 2]);
+    assert!(s.pool.poll_closed(3));
 }

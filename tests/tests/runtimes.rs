@@ -113,6 +113,12 @@ macro_rules! on {
             fn a_unix_socket_is_a_stream_like_any_other() {
                 unix_socket::<$runtime>();
             }
+
+            #[test]
+            #[cfg(unix)]
+            fn a_client_on_a_unix_socket_sends_the_host_of_the_url_and_keeps_the_connection() {
+                client_on_unix_socket::<$runtime>();
+            }
         }
     )*};
 }
@@ -179,6 +185,41 @@ fn unix_socket<R: Runtime>() {
     std::fs::remove_file(path).unwrap();
 }
 
+#[cfg(unix)]
+fn client_on_unix_socket<R: Runtime>() {
+    use std::io::{BufRead, BufReader};
+
+    let runtime = R::start();
+    let name = format!(
+        "fulmar-client-{}-{}",
+        std::process::id(),
+        std::any::type_name::<R>()
+    );
+    let path = std::env::temp_dir().join(name.replace("::", "-"));
+    let _ = std::fs::remove_file(&path);
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        while let Some(Ok(line)) = lines.next() {
+            if let Some(host) = line.to_ascii_lowercase().strip_prefix("host: ") {
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", host.len());
+                stream.write_all(head.as_bytes()).unwrap();
+                stream.write_all(host.as_bytes()).unwrap();
+            }
+        }
+    });
+    let client = Client::builder(runtime.net()).unix_socket(&path);
+    let client = client.build().unwrap();
+    for _ in 0..2 {
+        let host = runtime.block_on(text(&client, "http://docker.test/v1/info".into()));
+        assert_eq!(host, "docker.test");
+    }
+    drop(client);
+    server.join().unwrap();
+    std::fs::remove_file(path).unwrap();
+}
+
 fn outlives<R: Runtime>() {
     let (first, server) = (R::start(), Loopback::echo());
     let client = Client::new(first.net());
@@ -209,4 +250,33 @@ fn without_its_own_executor_a_client_of_smol_fails_its_calls_and_hangs_none() {
     let error = smol::block_on(call.send()).unwrap_err();
     assert!(error.is_connect(), "{error}");
     assert_eq!(client.gauges().connecting, 0);
+}
+
+#[test]
+fn a_call_where_no_runtime_runs_any_more_fails_at_once_and_says_so() {
+    let server = Loopback::echo();
+    let client = Client::builder(fulmar_tokio::Tokio::new())
+        .retry(Retry::new(5))
+        .build()
+        .unwrap();
+    let runtime = TokioMultiThread::start();
+    let first = client.get(server.url("/a")).send();
+    assert_eq!(runtime.block_on(first).unwrap().status(), 200);
+    drop(runtime);
+    let mut polls = 0;
+    let mut call = Box::pin(client.get(server.url("/b")).send());
+    let error = smol::block_on(poll_fn(|cx| {
+        polls += 1;
+        call.as_mut().poll(cx)
+    }))
+    .unwrap_err();
+    assert!(error.is_connect(), "{error}");
+    assert!(error.to_string().contains("runtime"), "{error}");
+    assert!(polls <= 3, "it spun {polls} times");
+    let gauges = client.gauges();
+    assert_eq!((gauges.waiting, gauges.connecting, gauges.busy), (0, 0, 0));
+    // With a runtime it goes on as ever.
+    let again = TokioMultiThread::start();
+    let call = client.get(server.url("/c")).send();
+    assert_eq!(again.block_on(call).unwrap().status(), 200);
 }

@@ -1,6 +1,7 @@
 //! Configuring a client.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use fulmar_core::deadline::{DeadlineHeader, PhaseLimits, Timeouts};
@@ -31,6 +32,7 @@ pub(crate) struct Settings {
     pub(crate) no_headers: HeaderMap,
     pub(crate) h1: h1::Limits,
     pub(crate) socket: SocketOptions,
+    pub(crate) unix_socket: Option<PathBuf>,
     pub(crate) tls: Option<Arc<dyn Connector>>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) propagation: Propagation,
@@ -47,6 +49,7 @@ pub struct ClientBuilder {
     headers: HeaderMap,
     h1: h1::Limits,
     socket: SocketOptions,
+    unix_socket: Option<PathBuf>,
     tls: Option<Arc<dyn Connector>>,
     observer: Option<Arc<dyn Observer>>,
     propagation: Propagation,
@@ -63,6 +66,7 @@ impl ClientBuilder {
             headers: HeaderMap::new(),
             h1: h1::Limits::default(),
             socket: SocketOptions::default(),
+            unix_socket: None,
             tls: None,
             observer: None,
             propagation: Propagation::default(),
@@ -139,6 +143,14 @@ impl ClientBuilder {
         self
     }
 
+    /// Connects to the unix socket at `path`, whatever the host in a URL: that still is in `Host`, in
+    /// the certificate asked for, and keeps pools apart. Nothing is resolved. Where the runtime has no
+    /// unix sockets, calls fail.
+    pub fn unix_socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.unix_socket = Some(path.into());
+        self
+    }
+
     /// Sets what makes `https` connections secure. Without it `https` URLs fail.
     pub fn tls(mut self, connector: impl Connector + 'static) -> Self {
         self.tls = Some(Arc::new(connector));
@@ -211,6 +223,7 @@ impl ClientBuilder {
             no_headers: HeaderMap::new(),
             h1: self.h1,
             socket: self.socket,
+            unix_socket: self.unix_socket,
             tls: self.tls,
             observer: self.observer,
             propagation: self.propagation,

@@ -91,6 +91,9 @@ impl Task {
     }
 
     async fn open(&mut self) -> Result<Wire, Fault> {
+        if let Some(to) = self.unix_socket() {
+            return self.open_unix(&to).await;
+        }
         let mut race = Race::new(self, self.net.now());
         loop {
             let (id, stream) = poll_fn(|cx| race.poll(cx, self)).await?;
@@ -102,10 +105,31 @@ impl Task {
         }
     }
 
+    fn unix_socket(&self) -> Option<Endpoint> {
+        let shared = self.guard.shared.upgrade()?;
+        let path = shared.settings.unix_socket.clone()?;
+        Some(Endpoint::Unix(path))
+    }
+
+    /// There is one address, and nothing to race.
+    async fn open_unix(&mut self, to: &Endpoint) -> Result<Wire, Fault> {
+        let mut connecting = self.net.connect(to, &self.options());
+        let deadline = self.deadline;
+        let stream = poll_fn(|cx| match connecting.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(done.map_err(|e| fault_of(&e, Phase::Connect))),
+            Poll::Pending => self.watch(cx, deadline, Phase::Connect),
+        })
+        .await?;
+        self.secure(stream).await
+    }
+
     /// TLS over an open transport, where the scheme asks for it.
     async fn secure(&mut self, stream: Box<dyn Stream>) -> Result<Wire, Fault> {
         if self.url.scheme() == Scheme::Http {
             return Ok(Wire::plain(stream));
+        }
+        if let (Some(shared), Some(slot)) = (self.guard.shared.upgrade(), self.guard.slot) {
+            shared.locked(|state| state.pool.handle_opened(slot));
         }
         let (tls, rng) = self.tls()?;
         let mut wire = Wire::secure(stream, tls, self.net.clone(), rng);
@@ -158,7 +182,15 @@ impl Task {
             let waker = cx.waker().clone();
             shared.locked_and_driven(|state| self.registration.register(state, waker, until));
         }
-        Poll::Pending
+        // The pool may have no use for it any more, or want to say so later.
+        let (slot, tag) = (self.guard.slot, self.registration.tag());
+        let is_wanted =
+            |state: &mut State| slot.is_some_and(|slot| state.pool.watch_dial(slot, tag));
+        if shared.locked(is_wanted) {
+            return Poll::Pending;
+        }
+        let fault = Fault::new(FaultKind::Aborted, phase);
+        Poll::Ready(Err(fault.with_detail("nobody waits for it any more")))
     }
 
     fn hand_over(mut self, wire: Wire) {
@@ -170,7 +202,7 @@ impl Task {
         };
         let now = self.net.now();
         let machine = h1::Connection::new(shared.settings.h1);
-        let mut h1 = Box::new(H1::new(machine, wire, slot, shared.lost()));
+        let mut h1 = Box::new(H1::new(machine, wire, slot, &shared));
         let peer = h1.peer.as_deref().copied();
         let (connection, _waker) = shared.locked(|state| {
             let connection = state.next_connection();

@@ -22,8 +22,11 @@ use crate::shared::{Shared, State};
 
 /// How often idle connections are looked at.
 const TICK: Duration = Duration::from_secs(1);
-/// Idle connections looked at in one locked section.
-const LOOK: usize = 64;
+/// Places gone over in one locked section: so many connections may be out to be looked at.
+const LOOK: usize = 16;
+/// Sections in one turn, and the pause before the next turn, where more are left.
+const LOOKS: usize = 64;
+const PAUSE: Duration = Duration::from_millis(1);
 /// The longest rest of a body that is worth draining, and how long it may take (POLICIES 3.7).
 const DRAIN_MAX: u64 = 64 * 1024;
 const DRAIN_FOR: Duration = Duration::from_millis(50);
@@ -35,10 +38,17 @@ pub(crate) fn run(
     runtime: u64,
 ) -> impl Future<Output = ()> + Send {
     // Made at once: a runtime may drop the task before it polls it.
-    drive(Guard { shared, runtime }, net)
+    let has_begun = false;
+    let guard = Guard {
+        shared,
+        runtime,
+        has_begun,
+    };
+    drive(guard, net)
 }
 
-async fn drive(guard: Guard, net: Arc<dyn Net>) {
+async fn drive(mut guard: Guard, net: Arc<dyn Net>) {
+    guard.has_begun = true;
     let mut sleep: Option<Box<dyn Sleep>> = None;
     let mut next_look = net.now() + TICK;
     poll_fn(|cx| {
@@ -49,8 +59,8 @@ async fn drive(guard: Guard, net: Arc<dyn Net>) {
             let now = net.now();
             drain(&shared, cx, now);
             if now >= next_look {
-                look(&shared, now);
-                next_look = now + TICK;
+                let is_more = look(&shared, now);
+                next_look = now + if is_more { PAUSE } else { TICK };
             }
             let Some(until) = tick(&shared, cx, now, next_look, guard.runtime) else {
                 return Poll::Ready(());
@@ -114,9 +124,22 @@ impl State {
     }
 }
 
-/// Looks at all idle connections, a few in each locked section.
-fn look(shared: &Arc<Shared>, now: Instant) {
-    while shared.locked(|state| state.pool.look(now, LOOK, |h1| h1.is_quiet())) {}
+/// Looks at idle connections, outside the lock: a look may read, decrypt and write. Returns whether
+/// more are left than fit in one turn.
+fn look(shared: &Arc<Shared>, now: Instant) -> bool {
+    let mut lent = Vec::new();
+    for _ in 0..LOOKS {
+        let is_more = shared.locked(|state| state.pool.poll_look(LOOK, &mut lent));
+        for (slot, mut h1) in lent.drain(..) {
+            h1.slot = slot;
+            let is_quiet = h1.is_quiet();
+            shared.locked(|state| state.pool.handle_look(now, slot, h1, is_quiet));
+        }
+        if !is_more {
+            return false;
+        }
+    }
+    true
 }
 
 /// Where the driver's runtime goes away, others must not wait for it: all are woken, and the first
@@ -124,6 +147,7 @@ fn look(shared: &Arc<Shared>, now: Instant) {
 struct Guard {
     shared: Weak<Shared>,
     runtime: u64,
+    has_begun: bool,
 }
 
 impl Guard {
@@ -137,6 +161,10 @@ impl Drop for Guard {
         let Some(shared) = self.shared.upgrade() else {
             return;
         };
+        if !self.has_begun {
+            // There is no runtime, or it is gone. Whoever needed it finds out by itself.
+            return shared.locked(|state| state.drivers.end(self.runtime));
+        }
         let mut due: Vec<Waker> = Vec::new();
         shared.locked(|state| {
             shared.lose_driver(state, self.runtime);
@@ -167,7 +195,9 @@ impl Drain {
         let now = shared.net.now();
         let machine = h1.machine();
         let short = machine.body_left().is_none_or(|left| left <= DRAIN_MAX);
-        if !short || !machine.request_complete() || machine.framing() == Some(Framing::Close) {
+        let is_worth_it = short && !shared.is_closed();
+        if !is_worth_it || !machine.request_complete() || machine.framing() == Some(Framing::Close)
+        {
             return shared.discard(h1, Discard::Spent, "response not read to its end");
         }
         let mut drain = Self {
@@ -248,6 +278,7 @@ fn drain(shared: &Arc<Shared>, cx: &mut Context<'_>, now: Instant) {
     for mut drain in drains {
         match drain.poll(cx, now) {
             Poll::Ready(end) => drain.end(shared, now, end),
+            Poll::Pending if shared.is_closed() => drain.end(shared, now, None),
             Poll::Pending => rest.push(drain),
         }
     }

@@ -153,6 +153,14 @@ impl Exchange {
         }
     }
 
+    /// Takes a new connection out of use that ended before its first response.
+    pub(crate) fn bury(self, shared: &Shared) {
+        match self {
+            Self::H1(h1) => shared.bury(h1),
+            Self::H2(stream) => match stream {},
+        }
+    }
+
     /// Takes the connection out of use.
     pub(crate) fn discard(self, shared: &Shared, why: &'static str) {
         match self {
@@ -180,7 +188,7 @@ fn finish_h1(
             earn(state, h1.slot);
             registration.remove(state)
         });
-        return shared.discard(h1, Discard::Spent, "not reusable");
+        return shared.discard(h1, Discard::Answered, "not reusable");
     }
     let hint = h1.machine().keep_alive().timeout;
     let (slot, id) = (h1.slot, h1.id);

@@ -1,7 +1,7 @@
 //! One HTTP/1.1 connection: the machine, its wire, and the buffers lent to it while it is busy.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 
 use bytes::BytesMut;
@@ -14,6 +14,7 @@ use fulmar_core::retry::{Cause, Violation};
 use fulmar_core::time::Instant;
 
 use crate::body::{Body, BoxError};
+use crate::shared::Shared;
 use crate::upgraded::Tunnel;
 use crate::wire::{Read, Wire};
 
@@ -126,11 +127,13 @@ pub(crate) struct H1 {
     /// connections to it.
     pub(crate) peer: Option<Arc<SocketAddr>>,
     /// How many runtimes the client had lost when it was opened.
-    pub(crate) lost: u64,
+    pub(crate) lost: u32,
     /// Lent while busy.
     bufs: Option<Box<Bufs>>,
     /// Exchanges begun on it.
     pub(crate) exchanges: u32,
+    /// Whose pool has a place for it.
+    owner: Weak<Shared>,
 }
 
 /// What an exchange runs on. It borrows the buffers, which lie beside it.
@@ -140,15 +143,16 @@ struct Line {
 }
 
 impl H1 {
-    pub(crate) fn new(machine: Connection, wire: Wire, slot: Slot, lost: u64) -> Self {
+    pub(crate) fn new(machine: Connection, wire: Wire, slot: Slot, shared: &Arc<Shared>) -> Self {
         Self {
             peer: wire.peer().map(Arc::new),
             line: Line { machine, wire },
             slot,
             id: 0,
-            lost,
+            lost: shared.lost(),
             bufs: None,
             exchanges: 0,
+            owner: Arc::downgrade(shared),
         }
     }
 
@@ -179,6 +183,11 @@ impl H1 {
     pub(crate) fn park(&mut self) -> Option<Box<Bufs>> {
         self.line.wire.park();
         self.take_bufs()
+    }
+
+    /// Its place is free already, or another's.
+    pub(crate) fn disown(&mut self) {
+        self.owner = Weak::new();
     }
 
     /// Takes the buffers out, fit for the next borrower.
@@ -508,8 +517,17 @@ impl Progress {
     }
 }
 
+/// Wherever it is dropped, its place is free afterwards. The pool's own, which it gives up or goes
+/// away with, have none any more. It is not dropped under the client's lock.
 impl Drop for H1 {
     fn drop(&mut self) {
-        self.line.wire.close();
+        // First: TLS, which is anybody's code, may panic.
+        if let Some(shared) = self.owner.upgrade() {
+            shared.free(self.slot);
+        }
+        // A second panic would end the process.
+        if !std::thread::panicking() {
+            self.line.wire.close();
+        }
     }
 }

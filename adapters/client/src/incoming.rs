@@ -115,6 +115,9 @@ impl Incoming {
         if let Some(phase) = self.clocks.expired(now) {
             return self.fail(Error::expired(&self.clocks, now, phase));
         }
+        if self.shared.is_cut() {
+            return self.fail(Error::new(Kind::Closed).at(Phase::Body));
+        }
         let next = self
             .clocks
             .poll_timeout()

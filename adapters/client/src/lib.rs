@@ -31,6 +31,7 @@ mod response;
 mod scope;
 mod sending;
 mod shared;
+mod shutdown;
 mod transport;
 mod upgraded;
 mod url;

@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use fulmar_core::call::{Again, Call, Verdict};
 use fulmar_core::deadline::Clocks;
-use fulmar_core::fault::{Fate, FaultKind, Phase};
+use fulmar_core::fault::{Fate, Fault, FaultKind, Phase};
 use fulmar_core::h1::{RequestHead, Reuse};
 use fulmar_core::http::ResponseHead;
 use fulmar_core::pool::{Ask, Discard, Lease, Refusal, Slot, Ticket};
@@ -409,6 +409,11 @@ impl Live {
         if let Some(phase) = self.clocks.expired(now) {
             return self.expire(shared, parts, now, phase);
         }
+        if shared.is_halted()
+            && let Some(end) = self.halt(shared, parts, now)
+        {
+            return end;
+        }
         let mut next = self
             .clocks
             .poll_timeout()
@@ -426,6 +431,41 @@ impl Live {
             shared.locked_and_driven(|state| self.registration.register(state, waker, next));
         }
         Poll::Pending
+    }
+
+    /// The client is shut down, or no runtime runs: whether that concerns the call as it waits.
+    #[cold]
+    fn halt(&mut self, shared: &Arc<Shared>, parts: &Parts, now: Instant) -> Option<Progress> {
+        match self.step {
+            Step::Exchanging(_) if shared.is_cut() => {
+                let mut error = Error::new(Kind::Closed);
+                if self.is_begun() {
+                    error = error.with_fate(Fate::MaybeProcessed);
+                }
+                self.give_up_exchange(shared, "the client is closed");
+                Some(Poll::Ready(Err(self.error(error, parts, None))))
+            }
+            Step::Resting(_) if shared.is_closed() => {
+                self.step = Step::Over;
+                let error = Error::new(Kind::Closed);
+                Some(Poll::Ready(Err(self.error(error, parts, None))))
+            }
+            Step::Resting(_) | Step::Queued(_) if shared.is_undriven() => {
+                Some(self.fail_undriven(shared, parts, now))
+            }
+            _ => None,
+        }
+    }
+
+    /// No runtime runs: nobody would dial for the call, or wake it.
+    #[cold]
+    fn fail_undriven(&mut self, shared: &Shared, parts: &Parts, now: Instant) -> Progress {
+        if let Step::Queued(ticket) = std::mem::replace(&mut self.step, Step::Over) {
+            shared.locked(|state| state.pool.cancel(now, ticket));
+        }
+        let fault = Fault::new(FaultKind::RuntimeGone, Phase::Connect);
+        let fault = fault.with_detail("there is no runtime here that runs");
+        Poll::Ready(Err(self.error(Error::of_fault(fault), parts, None)))
     }
 
     fn handle_reply(
@@ -586,6 +626,11 @@ impl Live {
                 let error = Error::new(Kind::PoolFull).at(Phase::Pool);
                 Poll::Ready(Err(self.error(error, parts, None)))
             }
+            Refusal::Dial(fault)
+                if fault.kind == FaultKind::RuntimeGone && shared.is_undriven() =>
+            {
+                self.fail_undriven(shared, parts, now)
+            }
             Refusal::Dial(fault) => {
                 // A dial that ran out of its own time is that phase's timeout.
                 let (cause, error) = match fault.kind {
@@ -671,7 +716,13 @@ impl Live {
                 accepted = exchange.accepted();
                 response_bytes = exchange.response_bytes();
                 connection = exchange.connection();
-                exchange.discard(shared, "failed");
+                let is_dead =
+                    matches!(&cause, Cause::Fault(fault) if fault.kind != FaultKind::TimedOut);
+                if is_dead && !self.reused && response_bytes == 0 {
+                    exchange.bury(shared);
+                } else {
+                    exchange.discard(shared, "failed");
+                }
             }
             Step::Queued(ticket) => shared.locked(|state| state.pool.cancel(now, ticket)),
             _ => {}
@@ -702,7 +753,7 @@ impl Live {
                 state.pool.evict_idle(now, route, idle_for);
             }
             if matches!(verdict, Verdict::Retry(again) if again.evict_oldest) {
-                state.pool.evict_oldest(now);
+                state.pool.give_up_oldest(now);
             }
             verdict
         });

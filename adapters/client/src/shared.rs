@@ -6,12 +6,12 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 
 use chacha20::ChaCha8Rng;
-use fulmar_core::pool::{Discard, Pool};
+use fulmar_core::pool::{Discard, Pool, Slot};
 use fulmar_core::time::Instant;
 use fulmar_core::timer::{TimerKey, Timers};
 use fulmar_core::trace::{Event, Record};
@@ -27,6 +27,13 @@ use crate::url::Url;
 /// Spare buffers kept: enough for a burst, not for its memory to stay.
 const SPARE_BUFS: usize = 32;
 
+/// The last driver that was spawned was dropped at once, and there is no other: no runtime runs.
+const UNDRIVEN: u8 = 1;
+/// The client is shut down: nothing new begins.
+const CLOSED: u8 = 2;
+/// And its deadline has passed.
+const CUT: u8 = 4;
+
 pub(crate) struct Shared {
     pub(crate) net: Arc<dyn Net>,
     pub(crate) settings: Settings,
@@ -36,7 +43,9 @@ pub(crate) struct Shared {
     state: Mutex<State>,
     calls: AtomicU64,
     /// Drivers that went away with their runtime: who registered with one registers anew.
-    lost: AtomicU64,
+    lost: AtomicU32,
+    /// Why those who wait may not go on: nearly always nothing, and then that is all they look at.
+    halt: AtomicU8,
 }
 
 pub(crate) struct State {
@@ -62,7 +71,7 @@ pub(crate) struct State {
 #[derive(Default)]
 pub(crate) struct Drivers {
     list: Vec<Driver>,
-    lost: u64,
+    lost: u32,
     /// Until when one that can be woken sleeps; before all time, where none can. Every locked
     /// section ends by comparing it.
     latest: Instant,
@@ -158,7 +167,8 @@ impl Shared {
             origin: OnceLock::new(),
             state: Mutex::new(state),
             calls: AtomicU64::new(0),
-            lost: AtomicU64::new(0),
+            lost: AtomicU32::new(0),
+            halt: AtomicU8::new(0),
         }
     }
 
@@ -172,13 +182,19 @@ impl Shared {
         let mut state = self.lock();
         let result = section(&mut state);
         let is_first = state.drivers.start(runtime);
-        settle(state);
+        self.settle(state);
         if is_first {
             self.net.spawn(Box::pin(driver::run(
                 Arc::downgrade(self),
                 self.net.clone(),
                 runtime,
             )));
+            let is_driven = self.lock().drivers.is_running();
+            if is_driven {
+                self.halt.fetch_and(!UNDRIVEN, Ordering::Relaxed);
+            } else {
+                self.halt.fetch_or(UNDRIVEN, Ordering::Relaxed);
+            }
         }
         result
     }
@@ -187,7 +203,7 @@ impl Shared {
     pub(crate) fn locked<R>(&self, section: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.lock();
         let result = section(&mut state);
-        settle(state);
+        self.settle(state);
         result
     }
 
@@ -205,8 +221,47 @@ impl Shared {
 
     /// How many runtimes went away while the client used them. What was opened before the last one
     /// did may have gone with it.
-    pub(crate) fn lost(&self) -> u64 {
+    pub(crate) fn lost(&self) -> u32 {
         self.lost.load(Ordering::Acquire)
+    }
+
+    /// Whether there is any reason for those who wait not to go on.
+    pub(crate) fn is_halted(&self) -> bool {
+        self.halt.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether no runtime runs on which anybody could wait: it was so when the last driver was needed.
+    pub(crate) fn is_undriven(&self) -> bool {
+        self.halt.load(Ordering::Relaxed) & UNDRIVEN != 0
+    }
+
+    /// Whether nothing new begins.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.halt.load(Ordering::Relaxed) & CLOSED != 0
+    }
+
+    /// Whether what is under way ends, too.
+    pub(crate) fn is_cut(&self) -> bool {
+        self.halt.load(Ordering::Relaxed) & CUT != 0
+    }
+
+    /// Nothing new begins, and who waits for his turn fails.
+    pub(crate) fn close(&self, now: Instant) {
+        self.halt.fetch_or(CLOSED, Ordering::Relaxed);
+        self.locked(|state| state.pool.close(now));
+        self.rouse_calls();
+    }
+
+    /// What is under way ends.
+    pub(crate) fn cut(&self) {
+        self.halt.fetch_or(CUT, Ordering::Relaxed);
+        self.rouse_calls();
+    }
+
+    /// Has everybody look who is registered.
+    fn rouse_calls(&self) {
+        let calls = self.locked(|state| state.timers.values().cloned().collect::<Vec<_>>());
+        calls.into_iter().for_each(Waker::wake);
     }
 
     /// A number for a call, for those who watch.
@@ -245,6 +300,7 @@ impl Shared {
                 state.give_back(bufs);
             }
         });
+        h1.disown();
         self.emit(0, || Event::Closed {
             connection: h1.id,
             why,
@@ -303,29 +359,58 @@ impl State {
     }
 }
 
-/// Ends a locked section: unlocks, and then does what follows from it. Mostly nothing does.
-#[inline]
-fn settle(state: MutexGuard<'_, State>) {
-    if state.pool.has_news() || state.is_driver_sleepy() {
-        settle_slowly(state);
+impl Shared {
+    /// Takes a new connection out of use that ended before its first response.
+    #[expect(clippy::boxed_local, reason = "a connection moves as a pointer")]
+    pub(crate) fn bury(&self, mut h1: Box<H1>) {
+        let now = self.net.now();
+        self.locked(|state| {
+            let State { pool, rng, .. } = state;
+            pool.handle_stillborn(now, h1.slot, rng);
+        });
+        h1.disown();
+        self.emit(0, || Event::Closed {
+            connection: h1.id,
+            why: "ended before its first response",
+        });
     }
-}
 
-#[cold]
-fn settle_slowly(mut state: MutexGuard<'_, State>) {
-    let wake = state.next_wake();
-    let mut wakes = Vec::new();
-    wakes.extend(std::iter::from_fn(|| state.drivers.sleepy(wake)));
-    while let Some(tag) = state.pool.poll_wake() {
-        wakes.extend(state.waker_of(tag));
+    /// A connection is gone that had this place.
+    #[cold]
+    pub(crate) fn free(&self, slot: Slot) {
+        let now = self.net.now();
+        self.locked(|state| state.pool.discard(now, slot, Discard::Spent));
     }
-    let mut gone = Vec::new();
-    while let Some(h1) = state.pool.poll_evicted() {
-        gone.push(h1);
+
+    /// Ends a locked section: unlocks, and then does what follows from it. Mostly nothing does.
+    fn settle(&self, state: MutexGuard<'_, State>) {
+        if state.pool.has_news() || state.is_driver_sleepy() {
+            self.settle_slowly(state);
+        }
     }
-    drop(state);
-    drop(gone);
-    wakes.into_iter().for_each(Waker::wake);
+
+    #[cold]
+    fn settle_slowly(&self, mut state: MutexGuard<'_, State>) {
+        let wake = state.next_wake();
+        let mut wakes = Vec::new();
+        wakes.extend(std::iter::from_fn(|| state.drivers.sleepy(wake)));
+        while let Some(tag) = state.pool.poll_wake() {
+            wakes.extend(state.waker_of(tag));
+        }
+        let mut gone = Vec::new();
+        while let Some((mut h1, why)) = state.pool.poll_evicted() {
+            h1.disown();
+            gone.push((h1, why));
+        }
+        drop(state);
+        wakes.into_iter().for_each(Waker::wake);
+        for (h1, why) in gone {
+            let connection = h1.id;
+            drop(h1);
+            let why = why.as_str();
+            self.emit(0, || Event::Evicted { connection, why });
+        }
+    }
 }
 
 impl Drop for Shared {
@@ -353,7 +438,7 @@ pub(crate) struct Registration {
     at: Instant,
     /// The task that is registered, to see without a lock that it is still the one that polls.
     task: (usize, usize),
-    driver: u64,
+    driver: u32,
 }
 
 impl Registration {
@@ -400,6 +485,11 @@ impl Registration {
     #[must_use = "a waker is not dropped under the lock"]
     pub(crate) fn remove(&mut self, state: &mut State) -> Option<Waker> {
         state.timers.remove(self.key.take()?)
+    }
+
+    /// What the pool is told to wake; of nobody, where nothing is registered.
+    pub(crate) fn tag(&self) -> u64 {
+        self.key.map_or(u64::MAX, TimerKey::to_bits)
     }
 
     pub(crate) fn is_registered(&self) -> bool {

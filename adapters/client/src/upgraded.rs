@@ -57,6 +57,9 @@ impl Upgraded {
     }
 
     fn tunnel(&mut self) -> io::Result<Tunnel<'_>> {
+        if self.shared.is_cut() {
+            return Err(io::ErrorKind::ConnectionAborted.into());
+        }
         let tunnel = self.h1.as_mut().and_then(|h1| h1.tunnel());
         tunnel.ok_or_else(|| io::ErrorKind::NotConnected.into())
     }

@@ -8,7 +8,7 @@ use crate::fault::{Fault, FaultKind};
 use crate::rand_core::Rng;
 use crate::time::{Instant, saturating_nanos};
 
-use super::lease::Refusal;
+use super::lease::{Eviction, Refusal, Slot};
 use super::pool::Pool;
 use super::route::{Protocol, Route};
 use super::slab::NONE;
@@ -47,7 +47,7 @@ impl<U, S: Clone> Pool<U, S> {
                 if own == NONE {
                     break;
                 }
-                self.evict(now, own);
+                self.evict(now, own, Eviction::RoomNeeded);
                 continue;
             }
             if self.counts.total() >= self.settings.total || !self.ring.is_empty() {
@@ -55,12 +55,15 @@ impl<U, S: Clone> Pool<U, S> {
                     self.join_ring(r);
                     break;
                 }
-                self.evict(now, self.lru.head);
+                self.evict_oldest(now, Eviction::RoomNeeded);
                 continue;
             }
             let dial = self.begin_dial(now, r);
             match newcomer.take() {
-                Some(_) => begun = Some(dial),
+                Some(_) => {
+                    self.stage_begun(dial);
+                    begun = Some(dial);
+                }
                 None => self.give_dial(r, dial),
             }
         }
@@ -121,7 +124,7 @@ impl<U, S: Clone> Pool<U, S> {
         let limit = self.settings.shared;
         let head = self.oldest(r).map(|w| self.waiters.at(w).since);
         let route = self.routes.at(r);
-        let Some(head) = head.filter(|_| route.waiting > route.connecting()) else {
+        let Some(head) = head.filter(|_| route.wants_dial()) else {
             return Permit::No;
         };
         if route.failures > 0 {
@@ -164,8 +167,7 @@ impl<U, S: Clone> Pool<U, S> {
     }
 
     pub(super) fn leave_ring_unless_wanted(&mut self, r: u32) {
-        let route = self.routes.at(r);
-        if route.waiting <= route.connecting() {
+        if !self.routes.at(r).wants_dial() {
             self.leave_ring(r);
         }
     }
@@ -184,9 +186,7 @@ impl<U, S: Clone> Pool<U, S> {
         // A runtime that went away says nothing of the origin.
         let is_origins = fault.kind != FaultKind::RuntimeGone;
         if is_origins && route.handle_failed(now, started) {
-            let doublings = (route.failures - 1).min(16);
-            let most = (BACKOFF_BASE << doublings).min(BACKOFF_CAP);
-            route.backoff_until = now + Duration::from_nanos(uniform(rng, 0, most));
+            back_off(route, now, rng);
         }
         let refuse_all = is_fatal(fault.kind);
         let refusal = Refusal::Dial(fault);
@@ -200,6 +200,22 @@ impl<U, S: Clone> Pool<U, S> {
         self.serve_ring(now);
     }
 
+    /// A connection ended under its first request, before any response: a server that accepts and
+    /// closes is as good as one that does not accept (POLICIES 1.11). As `discard`, and the next dial
+    /// of its route waits as after a failed one.
+    pub fn handle_stillborn(&mut self, now: Instant, slot: Slot, rng: &mut dyn Rng) {
+        let Some(i) = self.borne(slot) else { return };
+        let entry = self.slots.at(i);
+        let (r, made) = (entry.route, entry.since);
+        let route = self.routes.at(r);
+        if route.handle_stillborn(now, made) {
+            back_off(route, now, rng);
+        }
+        self.free_slot(now, i);
+        self.pump(now, r, None);
+        self.serve_ring(now);
+    }
+
     /// When a connection made now is to retire: a tenth of its lifetime at most is taken off, so
     /// that connections made together do not all go together.
     pub(super) fn draw_retirement(&self, now: Instant, rng: &mut dyn Rng) -> Instant {
@@ -209,6 +225,13 @@ impl<U, S: Clone> Pool<U, S> {
         }
         now + Duration::from_nanos(lifetime - uniform(rng, 0, lifetime / 10))
     }
+}
+
+/// Draws how long the next dial of a route has to wait, after so many failures.
+fn back_off(route: &mut Route, now: Instant, rng: &mut dyn Rng) {
+    let doublings = route.failures.saturating_sub(1).min(16);
+    let most = (BACKOFF_BASE << doublings).min(BACKOFF_CAP);
+    route.backoff_until = now + Duration::from_nanos(uniform(rng, 0, most));
 }
 
 /// While it is unknown what a connection will be, one dial finds out for all who wait.

@@ -16,6 +16,7 @@ use std::time::Duration;
 use crate::time::Instant;
 use crate::timer::{TimerKey, Timers};
 
+use super::lease::Eviction;
 use super::pool::Pool;
 use super::slot::State;
 
@@ -85,28 +86,6 @@ impl<U, S: Clone> Pool<U, S> {
         at.map(|at| at.max(self.expiry.resume_at))
     }
 
-    /// Looks at `max` places, from where the last look stopped, and evicts idle connections that
-    /// are expired or not quiet. `false` when a round is complete.
-    pub fn look(
-        &mut self,
-        now: Instant,
-        max: usize,
-        mut quiet: impl FnMut(&mut U) -> bool,
-    ) -> bool {
-        let places = self.slots.entries.len() as u32;
-        let first = self.looked.min(places);
-        let end = first
-            .saturating_add(u32::try_from(max).unwrap_or(u32::MAX))
-            .min(places);
-        for i in first..end {
-            self.look_at(now, i, &mut quiet);
-        }
-        let is_more = end < places;
-        self.looked = if is_more { end } else { 0 };
-        self.serve_ring(now);
-        is_more
-    }
-
     /// A connection idles until then.
     pub(super) fn note_expiry(&mut self, until: Instant) {
         if until < self.expiry.bound {
@@ -132,7 +111,7 @@ impl<U, S: Clone> Pool<U, S> {
             }
             let until = entry.idle_until;
             if until <= now {
-                self.evict_and_pump(now, i);
+                self.evict_and_pump(now, i, Eviction::Expired);
             } else {
                 self.expiry.bound = self.expiry.bound.min(until);
             }
@@ -141,22 +120,5 @@ impl<U, S: Clone> Pool<U, S> {
         self.expiry.round = (!is_complete).then_some(end);
         let next = if is_complete { self.expiry.bound } else { now };
         self.timers.reset(self.expiry.timer, next);
-    }
-
-    /// Looks at one place: evicts what is expired or no longer quiet.
-    fn look_at(&mut self, now: Instant, i: u32, quiet: &mut impl FnMut(&mut U) -> bool) {
-        let entry = self.slots.at(i);
-        if entry.state != State::Idle {
-            return;
-        }
-        let age = now - entry.since;
-        let (r, is_expired) = (entry.route, entry.idle_until <= now);
-        let is_quiet = entry.held.as_mut().is_none_or(quiet);
-        if !is_quiet {
-            self.routes.at(r).learn(now, age);
-        }
-        if is_expired || !is_quiet {
-            self.evict_and_pump(now, i);
-        }
     }
 }

@@ -3,7 +3,7 @@
 use crate::time::Instant;
 
 use super::idle::later;
-use super::lease::{Ask, Lease};
+use super::lease::{Ask, Eviction, Lease};
 use super::pool::Pool;
 use super::slot::State;
 
@@ -14,6 +14,7 @@ impl<U, S: Clone> Pool<U, S> {
         if ask.fresh {
             return None;
         }
+        let mut newest = self.routes.at(r).idle.tail;
         loop {
             let Self {
                 slots,
@@ -23,11 +24,17 @@ impl<U, S: Clone> Pool<U, S> {
                 ..
             } = self;
             let route = routes.at(r);
-            let i = route.idle.tail;
+            let i = newest;
             // With nothing idle the index is out of range.
             let entry = slots.entries.get_mut(i as usize)?;
+            if entry.held.is_none() {
+                // It is being looked at.
+                newest = entry.siblings.prev;
+                continue;
+            }
             if now >= entry.idle_until {
-                self.evict(now, i);
+                newest = entry.siblings.prev;
+                self.evict(now, i, Eviction::Expired);
                 continue;
             }
             if !ask.repeatable && now > entry.shy_until() {
@@ -70,6 +77,7 @@ impl<U, S: Clone> Pool<U, S> {
             && until >= expiry.bound
             && now < entry.retire_at
             && !route.has_learned()
+            && route.stillborn == 0
             && route.counts.of(State::Idle) < settings.idle_per_origin
             && counts.of(State::Idle) < settings.idle;
         if !is_plain {

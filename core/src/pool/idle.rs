@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use crate::time::Instant;
 
+use super::lease::Eviction;
 use super::pool::Pool;
 use super::slab::{List, NONE};
 use super::slot::State;
@@ -20,9 +21,11 @@ impl<U, S: Clone> Pool<U, S> {
 
     /// Evicts the connection that has idled longest, whatever its route: this side ran out of
     /// descriptors or ports.
-    pub fn evict_oldest(&mut self, now: Instant) {
+    pub fn give_up_oldest(&mut self, now: Instant) {
         if !self.lru.is_empty() {
-            self.evict_and_pump(now, self.lru.head);
+            let r = self.slots.at(self.lru.head).route;
+            self.evict_oldest(now, Eviction::RoomNeeded);
+            self.pump(now, r, None);
             self.serve_ring(now);
         }
     }
@@ -76,7 +79,7 @@ impl<U, S: Clone> Pool<U, S> {
     fn settle_contended(&mut self, now: Instant, i: u32) {
         let r = self.slots.at(i).route;
         let Some(w) = self.taker(i) else {
-            return self.evict_and_pump(now, i);
+            return self.evict_and_pump(now, i, Eviction::RoomNeeded);
         };
         // A new connection is what this route's turn was for.
         if self.slots.at(i).unused {
@@ -89,7 +92,7 @@ impl<U, S: Clone> Pool<U, S> {
                 self.routes.at(r).counts.total(),
             );
             if theirs == 0 || theirs + 2 <= ours {
-                return self.evict_and_pump(now, i);
+                return self.evict_and_pump(now, i, Eviction::RoomNeeded);
             }
         }
         self.rotate_ring();
@@ -105,7 +108,7 @@ impl<U, S: Clone> Pool<U, S> {
             || self.counts.of(idle) >= self.settings.idle;
         if self.routes.at(r).waiting == 0 && is_full {
             // Nobody wants it: it pushes nothing out that has proved its use.
-            self.evict(now, i);
+            self.evict(now, i, Eviction::Full);
         } else {
             self.settle(now, i);
         }
@@ -115,7 +118,12 @@ impl<U, S: Clone> Pool<U, S> {
     pub(super) fn settle_again(&mut self, now: Instant, i: u32) {
         let entry = self.slots.at(i);
         if now >= entry.idle_until || now > entry.shy_until() || self.is_closed {
-            self.evict_and_pump(now, i);
+            let why = if self.is_closed {
+                Eviction::Closed
+            } else {
+                Eviction::Expired
+            };
+            self.evict_and_pump(now, i, why);
         } else {
             self.settle(now, i);
         }
@@ -143,9 +151,9 @@ impl<U, S: Clone> Pool<U, S> {
         let (idle, waiting) = (route.counts.of(State::Idle), route.waiting);
         if idle > self.settings.idle_per_origin {
             let oldest = self.routes.at(r).idle.head;
-            self.evict(now, oldest);
+            self.evict(now, oldest, Eviction::Full);
         } else if self.counts.of(State::Idle) > self.settings.idle {
-            self.evict(now, self.lru.head);
+            self.evict_oldest(now, Eviction::Full);
         }
         if waiting > 0 {
             // They wait for a new one, and may use the room of this one.
@@ -165,17 +173,17 @@ impl<U, S: Clone> Pool<U, S> {
     }
 
     /// Gives up a connection that the pool holds.
-    pub(super) fn evict(&mut self, now: Instant, i: u32) {
+    pub(super) fn evict(&mut self, now: Instant, i: u32, why: Eviction) {
         if self.slots.at(i).state == State::Idle {
             self.unlink_idle(i);
         }
-        self.free_slot(now, i);
+        self.free_held(now, i, why);
     }
 
     /// As [`evict`](Self::evict), and lets its route use the room.
-    pub(super) fn evict_and_pump(&mut self, now: Instant, i: u32) {
+    pub(super) fn evict_and_pump(&mut self, now: Instant, i: u32, why: Eviction) {
         let r = self.slots.at(i).route;
-        self.evict(now, i);
+        self.evict(now, i, why);
         self.pump(now, r, None);
     }
 
@@ -186,7 +194,7 @@ impl<U, S: Clone> Pool<U, S> {
             if oldest == NONE || now - self.slots.at(oldest).since < idle_for {
                 break;
             }
-            self.evict(now, oldest);
+            self.evict(now, oldest, Eviction::Suspect);
         }
         self.pump(now, r, None);
     }
@@ -194,7 +202,7 @@ impl<U, S: Clone> Pool<U, S> {
     /// Everything goes: nothing is reused after a close.
     pub(super) fn evict_all(&mut self, now: Instant) {
         while !self.lru.is_empty() {
-            self.evict(now, self.lru.head);
+            self.evict(now, self.lru.head, Eviction::Closed);
         }
     }
 }

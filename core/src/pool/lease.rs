@@ -89,11 +89,45 @@ impl fmt::Display for Refusal {
 
 impl std::error::Error for Refusal {}
 
+/// Why the pool gave a connection up that it held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Eviction {
+    /// It idled as long as it may, or reached its lifetime.
+    Expired,
+    /// The peer closed it, or sent what nobody asked for.
+    NotQuiet,
+    /// One that had idled no longer turned out closed.
+    Suspect,
+    /// As many idle already as may.
+    Full,
+    /// Its room was needed for another.
+    RoomNeeded,
+    /// The pool is closed, or knew nothing of it any more.
+    Closed,
+}
+
+impl Eviction {
+    /// It in words.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Expired => "expired",
+            Self::NotQuiet => "closed by the peer while idle",
+            Self::Suspect => "as old as one that was closed by the peer",
+            Self::Full => "too many idle connections",
+            Self::RoomNeeded => "its room was needed",
+            Self::Closed => "the client is closed",
+        }
+    }
+}
+
 /// Why a connection is given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Discard {
     /// It cannot serve another exchange, or is no longer wanted.
     Spent,
+    /// It has answered, and cannot serve another exchange.
+    Answered,
     /// It turned out, when it was taken, that the peer had closed it while it idled. The route
     /// learns from it how long its server lets connections idle.
     Stale,

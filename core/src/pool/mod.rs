@@ -20,7 +20,8 @@
 //!   freed one changes hands within the call that freed it, so that nobody overtakes.
 //! * Whoever waits on a route is served in the order of asking, among those that a connection
 //!   fits; a connection that fits a waiter is never idle.
-//! * Never more dials than waiters; a dial serves whoever is first, not who started it.
+//! * Never more dials begun than waiters; a dial serves whoever is first, not who started it. With
+//!   fewer waiters than dials, those go on whose connections could idle; the others are given up.
 //! * While a route is held up by the total limit nothing is idle, and room goes round by turns.
 //! * Every handle carries a generation: a stale one is noticed, and never followed.
 //!
@@ -34,6 +35,7 @@ mod hit;
 mod idle;
 mod index;
 mod lease;
+mod look;
 #[expect(
     clippy::module_inception,
     reason = "the machine is named as its folder"
@@ -43,8 +45,9 @@ mod route;
 mod share;
 mod slab;
 mod slot;
+mod surplus;
 mod waiters;
 
 pub use config::{Config, ConfigError, Limits};
-pub use lease::{Ask, Connection, Discard, Gauges, Lease, Refusal, Slot, Ticket};
+pub use lease::{Ask, Connection, Discard, Eviction, Gauges, Lease, Refusal, Slot, Ticket};
 pub use pool::Pool;

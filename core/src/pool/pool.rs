@@ -13,7 +13,7 @@ use crate::timer::Timers;
 
 use super::config::{Config, Settings};
 use super::expiry::{Due, Expiry};
-use super::lease::{Ask, Connection, Discard, Gauges, Lease, Refusal, Slot, Ticket};
+use super::lease::{Ask, Connection, Discard, Eviction, Gauges, Lease, Refusal, Slot, Ticket};
 use super::route::{Protocol, Route, Seeded};
 use super::slab::{List, NONE, Slab};
 use super::slot::{Counts, Entry, State};
@@ -47,7 +47,7 @@ pub struct Pool<U, S> {
     pub(super) settings: Settings,
     pub(super) timers: Timers<Due>,
     pub(super) expiry: Expiry,
-    pub(super) evicted: VecDeque<U>,
+    pub(super) evicted: VecDeque<(U, Eviction)>,
     pub(super) evicted_shared: VecDeque<S>,
     pub(super) wakes: VecDeque<u64>,
     pub(super) serial: u64,
@@ -56,6 +56,8 @@ pub struct Pool<U, S> {
     /// Where the next look begins.
     pub(super) looked: u32,
     pub(super) is_closed: bool,
+    /// Whom to wake once nothing is left of a closed pool.
+    pub(super) closers: Vec<u64>,
 }
 
 impl<U, S: Clone> Pool<U, S> {
@@ -85,6 +87,7 @@ impl<U, S: Clone> Pool<U, S> {
             last: NONE,
             looked: 0,
             is_closed: false,
+            closers: Vec::new(),
         }
     }
 
@@ -122,7 +125,7 @@ impl<U, S: Clone> Pool<U, S> {
             return Some(Err(Refusal::Closed));
         };
         if matches!(self.waiters.at(w).grant, Grant::Queued) {
-            return self.take_dial(now, w, ticket).map(Ok);
+            return self.take_dial(w, ticket).map(Ok);
         }
         Some(match self.end_ticket(w) {
             Grant::Connection(i) => {
@@ -163,7 +166,7 @@ impl<U, S: Clone> Pool<U, S> {
     /// idle. `hint` is the server's `Keep-Alive: timeout`, as it is.
     pub fn park(&mut self, now: Instant, slot: Slot, conn: U, hint: Option<Duration>) {
         let Some(i) = self.borne(slot) else {
-            return self.evicted.push_back(conn);
+            return self.evicted.push_back((conn, Eviction::Closed));
         };
         let entry = self.slots.at(i);
         let is_retired = now >= entry.retire_at;
@@ -171,8 +174,12 @@ impl<U, S: Clone> Pool<U, S> {
         if hint.is_none() && self.rest_at_once(now, i) {
             return;
         }
-        if is_retired || self.is_closed {
-            self.evict_and_pump(now, i);
+        let r = self.slots.at(i).route;
+        self.routes.at(r).stillborn = 0;
+        if self.is_closed {
+            self.evict_and_pump(now, i, Eviction::Closed);
+        } else if is_retired {
+            self.evict_and_pump(now, i, Eviction::Expired);
         } else {
             self.set_idle_limits(now, i, hint);
             self.settle(now, i);
@@ -188,13 +195,18 @@ impl<U, S: Clone> Pool<U, S> {
             return;
         }
         let is_leased = entry.state == State::Busy && !entry.is_shared;
+        if why == Discard::Answered {
+            let r = entry.route;
+            self.routes.at(r).stillborn = 0;
+        }
+        let entry = self.slots.at(i);
         if why == Discard::Stale && is_leased {
             let (r, age) = (entry.route, entry.leased() - entry.since);
             if age > Duration::ZERO {
                 self.routes.at(r).learn(now, age);
             }
         }
-        self.evict_and_pump(now, i);
+        self.evict_and_pump(now, i, Eviction::Closed);
         self.serve_ring(now);
     }
 
@@ -226,7 +238,7 @@ impl<U, S: Clone> Pool<U, S> {
                 self.free_slot(now, i);
             }
             return match conn {
-                Connection::Exclusive(conn) => self.evicted.push_back(conn),
+                Connection::Exclusive(conn) => self.evicted.push_back((conn, Eviction::Closed)),
                 Connection::Shared(conn, _) => self.evicted_shared.push_back(conn),
             };
         };
@@ -234,6 +246,7 @@ impl<U, S: Clone> Pool<U, S> {
         let entry = self.slots.at(i);
         entry.retire_at = retire_at;
         let r = entry.route;
+        self.unstage(i);
         self.shift(i, State::Busy);
         let route = self.routes.at(r);
         route.handle_connected();
@@ -265,8 +278,8 @@ impl<U, S: Clone> Pool<U, S> {
         }
     }
 
-    /// A connection that the pool has given up, to be dropped once the pool is unlocked.
-    pub fn poll_evicted(&mut self) -> Option<U> {
+    /// A connection that the pool has given up, and why, to be dropped once the pool is unlocked.
+    pub fn poll_evicted(&mut self) -> Option<(U, Eviction)> {
         pop(&mut self.evicted)
     }
 
@@ -286,14 +299,30 @@ impl<U, S: Clone> Pool<U, S> {
         pop(&mut self.wakes)
     }
 
-    /// Ends it: refuses all who wait and all who come, and evicts what is idle. Connections that
-    /// are out are evicted as they come back.
+    /// Ends it: refuses all who wait and all who come, gives up dials, and evicts what is idle. Connections that
+    /// are out are evicted as they come back. To close it twice is to close it once.
     pub fn close(&mut self, now: Instant) {
         self.is_closed = true;
         for r in 0..self.routes.entries.len() as u32 {
             self.refuse_all(now, r);
         }
+        self.give_up_all(now);
         self.evict_all(now);
+    }
+
+    /// Whether nothing is left of a closed pool. Where something is, `poll_wake` names the tag once
+    /// it is gone.
+    pub fn poll_closed(&mut self, tag: u64) -> bool {
+        let is_over = self.is_closed && self.counts.total() == 0;
+        if !is_over && !self.closers.contains(&tag) {
+            self.closers.push(tag);
+        }
+        is_over
+    }
+
+    /// Whoever asked [`poll_closed`](Self::poll_closed) with the tag no longer waits.
+    pub fn cancel_closed(&mut self, tag: u64) {
+        self.closers.retain(|closer| *closer != tag);
     }
 
     /// Counts of all routes.

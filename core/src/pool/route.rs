@@ -32,6 +32,8 @@ pub(super) enum Protocol {
 pub(super) struct Route {
     pub(super) counts: Counts,
     pub(super) waiting: u32,
+    /// Idle connections that are lent, to be looked at.
+    pub(super) lent: u32,
     /// Idle exclusive connections, newest last.
     pub(super) idle: List,
     /// Askers that take any connection.
@@ -42,6 +44,9 @@ pub(super) struct Route {
     pub(super) fresh: List,
     /// Askers that could bear a dial, and have none to take.
     pub(super) bearers: List,
+    /// Dials that nobody has begun, and those that have begun and may be given up, youngest last.
+    pub(super) granted: List,
+    pub(super) begun: List,
     /// Among the routes that the total limit holds up.
     pub(super) ring: Links,
     pub(super) in_ring: bool,
@@ -54,6 +59,8 @@ pub(super) struct Route {
     /// Failures since the last success, those of one volley as one.
     pub(super) failures: u32,
     failed_at: Instant,
+    /// New connections that ended before their first response, since the last that had one.
+    pub(super) stillborn: u32,
     /// No dial before this.
     pub(super) backoff_until: Instant,
     /// The least age at which the server closed an idle connection.
@@ -70,11 +77,14 @@ impl Route {
         Self {
             counts: Counts::default(),
             waiting: 0,
+            lent: 0,
             idle: List::new(),
             any: List::new(),
             shared: List::new(),
             fresh: List::new(),
             bearers: List::new(),
+            granted: List::new(),
+            begun: List::new(),
             ring: Links::new(),
             in_ring: false,
             probes: false,
@@ -83,6 +93,7 @@ impl Route {
             dialed_at: Instant::ORIGIN,
             failures: 0,
             failed_at: Instant::ORIGIN,
+            stillborn: 0,
             backoff_until: Instant::ORIGIN,
             learned: None,
             empty_since: Instant::ORIGIN,
@@ -99,6 +110,11 @@ impl Route {
 
     pub(super) fn connecting(&self) -> u32 {
         self.counts.of(State::Connecting)
+    }
+
+    /// Whether more wait than connections are on their way to them.
+    pub(super) fn wants_dial(&self) -> bool {
+        self.waiting > self.connecting() + self.lent
     }
 
     pub(super) fn protocol(&self, now: Instant) -> Protocol {
@@ -130,6 +146,18 @@ impl Route {
             return false;
         }
         self.failures = self.failures.saturating_add(1);
+        self.failed_at = now;
+        true
+    }
+
+    /// Counts a connection, made at `made`, that ended before its first response: as a failed dial,
+    /// but that success at dialling does not end the row. Returns whether it counts.
+    pub(super) fn handle_stillborn(&mut self, now: Instant, made: Instant) -> bool {
+        if self.stillborn > 0 && made < self.failed_at {
+            return false;
+        }
+        self.stillborn = self.stillborn.saturating_add(1);
+        self.failures = self.failures.max(self.stillborn);
         self.failed_at = now;
         true
     }

@@ -3,7 +3,7 @@
 use crate::time::Instant;
 
 use super::idle::later;
-use super::lease::Slot;
+use super::lease::{Eviction, Slot};
 use super::pool::Pool;
 use super::slab::{List, NONE};
 use super::slot::{Load, State};
@@ -166,9 +166,9 @@ impl<U, S: Clone> Pool<U, S> {
             .push_back(&mut self.slots.entries, i, |e| &mut e.lru);
         let idle = self.routes.at(r).counts.of(State::Idle);
         if idle > self.settings.idle_per_origin {
-            self.evict(now, i);
+            self.evict(now, i, Eviction::Full);
         } else if self.counts.of(State::Idle) > self.settings.idle {
-            self.evict(now, self.lru.head);
+            self.evict_oldest(now, Eviction::Full);
         }
     }
 
@@ -176,7 +176,7 @@ impl<U, S: Clone> Pool<U, S> {
     fn drain_shared(&mut self, now: Instant, i: u32) {
         let entry = self.slots.at(i);
         match (entry.state, entry.load().active) {
-            (State::Idle, _) => self.evict(now, i),
+            (State::Idle, _) => self.evict(now, i, Eviction::Expired),
             (State::Busy, 0) => self.free_slot(now, i),
             (State::Busy, _) => {
                 self.unlist_shared(i);

@@ -6,7 +6,7 @@ pub(super) const NONE: u32 = u32::MAX;
 /// One entry's neighbours in one list.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Links {
-    prev: u32,
+    pub(super) prev: u32,
     pub(super) next: u32,
 }
 

@@ -2,7 +2,7 @@
 
 use crate::time::Instant;
 
-use super::lease::{Gauges, Slot};
+use super::lease::{Eviction, Gauges, Slot};
 use super::pool::Pool;
 use super::slab::{Links, Place};
 
@@ -47,6 +47,18 @@ impl Counts {
     }
 }
 
+/// What is under way in a place, beside its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Plain,
+    /// It idles, and its connection is out to be looked at.
+    Lent,
+    /// A dial that its asker has not taken yet.
+    Granted,
+    /// A dial under way that may still be given up.
+    Begun,
+}
+
 /// A place for one connection. Its size is a good part of what an idle connection costs.
 #[derive(Debug)]
 pub(super) struct Entry<U, S> {
@@ -57,6 +69,7 @@ pub(super) struct Entry<U, S> {
     /// It has served nobody, and has not idled.
     pub(super) unused: bool,
     pub(super) is_shared: bool,
+    pub(super) stage: Stage,
     /// In the route's idle connections, newest last, or in its shared ones, oldest first.
     pub(super) siblings: Links,
     /// In all idle connections, oldest first.
@@ -65,10 +78,10 @@ pub(super) struct Entry<U, S> {
     pub(super) since: Instant,
     pub(super) idle_until: Instant,
     pub(super) retire_at: Instant,
-    /// One of three that exclude each other: [`shy_until`](Self::shy_until) of an exclusive
+    /// One of those that exclude each other: [`shy_until`](Self::shy_until) of an exclusive
     /// connection that is here, [`leased`](Self::leased) of one that is out, [`load`](Self::load)
-    /// of a shared one.
-    mark: u64,
+    /// of a shared one; of a dial the asker to whom it is granted, or the tag of who dials.
+    pub(super) mark: u64,
     /// The connection while it is here: idle, or granted and not yet taken.
     pub(super) held: Option<U>,
     pub(super) shared: Option<S>,
@@ -82,6 +95,7 @@ impl<U, S> Entry<U, S> {
             state: State::Free,
             unused: true,
             is_shared: false,
+            stage: Stage::Plain,
             siblings: Links::new(),
             lru: Links::new(),
             since: Instant::ORIGIN,
@@ -188,16 +202,25 @@ impl<U, S: Clone> Pool<U, S> {
         self.routes.at(r).counts.shift(from, to);
     }
 
-    /// Ends a connection that is in no list of idle ones; what is held comes out of `poll_evicted`.
+    /// Ends one that holds nothing: a dial, a shared connection, one that is out.
     pub(super) fn free_slot(&mut self, now: Instant, i: u32) {
+        self.free_held(now, i, Eviction::Closed);
+    }
+
+    /// Ends a connection that is in no list of idle ones; what is held comes out of `poll_evicted`.
+    pub(super) fn free_held(&mut self, now: Instant, i: u32, why: Eviction) {
         self.unlist_shared(i);
+        self.unstage(i);
         self.shift(i, State::Free);
         let entry = self.slots.at(i);
         entry.change_hands();
         let (r, held) = (entry.route, entry.held.take());
-        self.evicted.extend(held);
+        self.evicted.extend(held.map(|conn| (conn, why)));
         self.slots.give_back(i);
         self.note_empty(now, r);
+        if self.is_closed && self.counts.total() == 0 {
+            self.wakes.extend(self.closers.drain(..));
+        }
     }
 }
 

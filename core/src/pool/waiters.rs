@@ -28,6 +28,7 @@ pub(super) struct Waiter<S> {
     pub(super) serial: u64,
     pub(super) since: Instant,
     pub(super) fresh: bool,
+    pub(super) repeatable: bool,
     pub(super) lane: Links,
     pub(super) bearer: Links,
     /// A slot to dial for, which the asker has not taken yet; such a one is not in the bearers.
@@ -43,6 +44,7 @@ impl<S> Waiter<S> {
             serial: 0,
             since: Instant::ORIGIN,
             fresh: false,
+            repeatable: true,
             lane: Links::new(),
             bearer: Links::new(),
             dial: NONE,
@@ -77,8 +79,14 @@ impl<U, S: Clone> Pool<U, S> {
             return Err(Refusal::QueueFull);
         }
         self.routes.at(r).probes = ask.probe;
-        let w = self.enqueue(now, r, ask.fresh, ask.tag);
-        let begun = self.pump(now, r, Some(w));
+        let w = self.enqueue(now, r, ask);
+        let begun = match self.take_over(r) {
+            Some(dial) => {
+                self.pump(now, r, None);
+                Some(dial)
+            }
+            None => self.pump(now, r, Some(w)),
+        };
         self.serve_ring(now);
         let ticket = self.ticket(w);
         Ok(match begun {
@@ -87,45 +95,36 @@ impl<U, S: Clone> Pool<U, S> {
         })
     }
 
-    /// The dial that an asker has been given, unless others have made it needless.
-    pub(super) fn take_dial(
-        &mut self,
-        now: Instant,
-        w: u32,
-        ticket: Ticket,
-    ) -> Option<Lease<U, S>> {
+    /// The dial that an asker has been given, or another, who has not begun it.
+    pub(super) fn take_dial(&mut self, w: u32, ticket: Ticket) -> Option<Lease<U, S>> {
         let waiter = self.waiters.at(w);
         let r = waiter.route;
-        let dial = std::mem::replace(&mut waiter.dial, NONE);
+        let mut dial = std::mem::replace(&mut waiter.dial, NONE);
         if dial == NONE {
-            return None;
-        }
-        let route = self.routes.at(r);
-        route
-            .bearers
-            .push_back(&mut self.waiters.entries, w, |w| &mut w.bearer);
-        if route.connecting() > route.waiting {
-            self.free_slot(now, dial);
-            self.serve_ring(now);
-            return None;
+            dial = self.take_over(r)?;
+        } else {
+            let bearers = &mut self.routes.at(r).bearers;
+            bearers.push_back(&mut self.waiters.entries, w, |w| &mut w.bearer);
+            self.stage_begun(dial);
         }
         let slot = self.slots.at(dial).slot(dial);
         Some(Lease::Dial(ticket, slot))
     }
 
-    pub(super) fn enqueue(&mut self, now: Instant, r: u32, fresh: bool, tag: u64) -> u32 {
+    pub(super) fn enqueue(&mut self, now: Instant, r: u32, ask: Ask) -> u32 {
         let w = self.waiters.take(|_| Waiter::new());
         self.serial += 1;
         let waiter = self.waiters.at(w);
         waiter.route = r;
-        waiter.tag = tag;
+        waiter.tag = ask.tag;
         waiter.serial = self.serial;
         waiter.since = now;
-        waiter.fresh = fresh;
+        waiter.fresh = ask.fresh;
+        waiter.repeatable = ask.repeatable;
         waiter.dial = NONE;
         waiter.grant = Grant::Queued;
         let route = self.routes.at(r);
-        let lane = if fresh {
+        let lane = if ask.fresh {
             &mut route.fresh
         } else {
             &mut route.any
@@ -174,6 +173,7 @@ impl<U, S: Clone> Pool<U, S> {
         if dial != NONE {
             self.pass_dial(now, r, dial);
         }
+        self.trim_dials(now, r);
         self.leave_ring_unless_wanted(r);
         self.note_empty(now, r);
     }
@@ -196,6 +196,7 @@ impl<U, S: Clone> Pool<U, S> {
         let waiter = self.waiters.at(w);
         waiter.dial = dial;
         self.wakes.push_back(waiter.tag);
+        self.stage_granted(dial, w);
     }
 
     /// Writes down what an asker gets, and takes him out of the queue.

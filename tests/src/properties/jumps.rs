@@ -129,8 +129,11 @@ impl Run {
                 }
             }
             10 => {
-                self.pool
-                    .look(now, script.below(4), |()| script.below(3) > 0);
+                let mut lent = Vec::new();
+                self.pool.poll_look(script.below(4), &mut lent);
+                for (slot, ()) in lent {
+                    self.pool.handle_look(now, slot, (), script.below(3) > 0);
+                }
                 self.pool.evict_idle(now, route, hint.unwrap_or_default());
             }
             _ => {
@@ -160,6 +163,8 @@ impl Run {
     /// Takes what the tickets have got.
     fn collect(&mut self) {
         while self.pool.poll_wake().is_some() {}
+        // Those that were given up are gone.
+        self.dials.retain(|slot| self.pool.watch_dial(*slot, 0));
         while self.pool.poll_evicted().is_some() {}
         while self.pool.poll_evicted_shared().is_some() {}
         for ticket in std::mem::take(&mut self.tickets) {

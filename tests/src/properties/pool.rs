@@ -70,6 +70,7 @@ struct Run<'a> {
     tickets: Vec<(Ticket, u32)>,
     dials: Vec<(Slot, u32)>,
     leased: Vec<(Slot, u32)>,
+    lent: Vec<(Slot, Token)>,
     gone_tickets: Vec<Ticket>,
     gone_slots: Vec<Slot>,
     asked: usize,
@@ -114,6 +115,7 @@ impl<'a> Run<'a> {
             tickets: Vec::new(),
             dials: Vec::new(),
             leased: Vec::new(),
+            lent: Vec::new(),
             gone_tickets: Vec::new(),
             gone_slots: Vec::new(),
             asked: 0,
@@ -130,10 +132,12 @@ impl<'a> Run<'a> {
             0..=8 => self.checkout(),
             9..=11 => self.poll(),
             12 | 13 => self.cancel(),
-            14..=18 => self.park(),
+            14..=17 => self.park(),
+            18 => self.watch_dial(),
             19 => self.discard(),
             20..=23 => self.connected(),
-            24 | 25 => self.dial_failed(),
+            24 => self.dial_failed(),
+            25 => self.looked(),
             26 => self.drain(),
             27 => self.look(),
             28 => self.evict_idle(),
@@ -268,6 +272,21 @@ impl<'a> Run<'a> {
         self.gone_slots.push(slot);
     }
 
+    fn watch_dial(&mut self) {
+        if self.dials.is_empty() {
+            return;
+        }
+        let (slot, id) = self.dials[self.script.below(self.dials.len())];
+        if self.script.below(3) == 0 {
+            self.pool.handle_opened(slot);
+            self.model.opened(id);
+        } else {
+            let tag = 1_000_000 + u64::from(id);
+            let is_wanted = self.pool.watch_dial(slot, tag);
+            assert_eq!(is_wanted, self.model.watch_dial(id, tag));
+        }
+    }
+
     fn dial_failed(&mut self) {
         let Some((slot, id)) = self.dialled() else {
             return;
@@ -295,10 +314,38 @@ impl<'a> Run<'a> {
     }
 
     fn look(&mut self) {
-        let (loud, step) = (self.script.byte(), 1 + self.script.below(3));
-        let quiet = |id: u32| id % 8 != u32::from(loud) % 8;
-        while self.pool.look(self.now, step, |token| quiet(token.0)) {}
-        self.model.look(self.now, quiet);
+        let step = 1 + self.script.below(3);
+        let before = self.lent.len();
+        while self.pool.poll_look(step, &mut self.lent) {}
+        let mut lent: Vec<_> = self.lent[before..].iter().map(|(_, t)| t.0).collect();
+        let mut model = self.model.lend();
+        lent.sort_unstable();
+        model.sort_unstable();
+        assert_eq!(lent, model, "lent");
+        // Mostly they are back at once.
+        if self.script.below(4) != 0 {
+            while !self.lent.is_empty() {
+                self.looked();
+            }
+        }
+    }
+
+    /// One that was lent comes back, or does not.
+    fn looked(&mut self) {
+        if self.lent.is_empty() {
+            return;
+        }
+        let (slot, token) = self.lent.swap_remove(self.script.below(self.lent.len()));
+        let (id, fate) = (token.0, self.script.below(8));
+        if fate == 0 {
+            self.pool.discard(self.now, slot, Discard::Spent);
+            self.model.lose(self.now, id);
+        } else {
+            self.pool.handle_look(self.now, slot, token, fate != 1);
+            self.model.looked(self.now, id, fate != 1);
+        }
+        self.gone_slots.push(slot);
+        self.now = self.now + Duration::from_nanos(1);
     }
 
     fn evict_idle(&mut self) {
@@ -377,7 +424,8 @@ impl<'a> Run<'a> {
     }
 
     fn compare(&mut self) {
-        let mut evicted: Vec<_> = std::iter::from_fn(|| self.pool.poll_evicted()).collect();
+        let evicted = std::iter::from_fn(|| self.pool.poll_evicted());
+        let mut evicted: Vec<_> = evicted.map(|(token, _)| token).collect();
         evicted.sort_by_key(|token| token.0);
         self.model.evicted.sort_unstable();
         let expected: Vec<_> = self.model.evicted.drain(..).map(Token).collect();
@@ -417,6 +465,9 @@ impl<'a> Run<'a> {
             self.pool.cancel(self.now, ticket);
         }
         for (slot, _) in std::mem::take(&mut self.leased) {
+            self.pool.discard(self.now, slot, Discard::Spent);
+        }
+        for (slot, _) in std::mem::take(&mut self.lent) {
             self.pool.discard(self.now, slot, Discard::Spent);
         }
         for (slot, _) in std::mem::take(&mut self.dials) {

@@ -31,6 +31,18 @@ pub(super) struct Conn {
     shy_until: Instant,
     retire_at: Instant,
     parked: u64,
+    pub(super) lent: bool,
+    stage: Stage,
+    /// Whom to wake when the dial is given up.
+    tag: Option<u64>,
+}
+
+/// How far a dial is; with a number that tells which came first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Stage {
+    Plain,
+    Begun(u64),
+    Granted(u64),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,6 +59,7 @@ struct Waiter {
     route: usize,
     tag: u64,
     fresh: bool,
+    repeatable: bool,
     dial: Option<u32>,
     got: Got,
 }
@@ -154,11 +167,18 @@ impl Model {
             route: r,
             tag,
             fresh,
+            repeatable: ask.repeatable,
             dial: None,
             got: Got::Nothing,
         });
         self.routes[r].bearers.push(id);
-        let begun = self.pump(now, r, Some(id));
+        let begun = match self.take_over(r) {
+            Some(dial) => {
+                self.pump(now, r, None);
+                Some(dial)
+            }
+            None => self.pump(now, r, Some(id)),
+        };
         self.serve_ring(now);
         begun.map_or(Out::Wait(id), |dial| Out::Dial(id, dial))
     }
@@ -171,14 +191,11 @@ impl Model {
         match waiter.got {
             Got::Nothing => {
                 let Some(dial) = self.waiter(w).dial.take() else {
-                    return Out::Pending;
+                    let dial = self.take_over(waiter.route);
+                    return dial.map_or(Out::Pending, |dial| Out::Dial(w, dial));
                 };
                 self.routes[waiter.route].bearers.push(w);
-                if self.count(waiter.route, State::Connecting) > self.waiting(waiter.route) {
-                    self.drop_conn(now, dial);
-                    self.serve_ring(now);
-                    return Out::Pending;
-                }
+                self.begin(dial);
                 Out::Dial(w, dial)
             }
             Got::Conn(id) => {
@@ -221,6 +238,9 @@ impl Model {
     }
 
     pub(super) fn discard(&mut self, now: Instant, id: u32, stale: bool) {
+        if !self.is_known(id) {
+            return;
+        }
         let conn = self.conn(id).clone();
         let age = conn.leased - conn.since;
         if stale && conn.state == State::Busy && age > Duration::ZERO {
@@ -242,6 +262,9 @@ impl Model {
     }
 
     pub(super) fn connected(&mut self, now: Instant, id: u32, draw: u64) {
+        if !self.is_known(id) {
+            return self.evicted.push(id);
+        }
         let r = self.conn(id).route;
         if self.closed {
             self.drop_conn(now, id);
@@ -252,6 +275,7 @@ impl Model {
         let off = uniform(&mut Draw(draw), 0, lifetime / 10);
         self.conn(id).retire_at = now + Duration::from_nanos(lifetime - off);
         self.conn(id).state = State::Busy;
+        self.conn(id).stage = Stage::Plain;
         self.routes[r].failures = 0;
         self.routes[r].backoff_until = Instant::ORIGIN;
         self.routes[r].exclusive_until = Some(now + 3_600 * SECOND);
@@ -268,6 +292,9 @@ impl Model {
     }
 
     pub(super) fn dial_failed(&mut self, now: Instant, id: u32, fatal: bool, draw: u64) {
+        if !self.is_known(id) {
+            return;
+        }
         let conn = self.conn(id).clone();
         let r = conn.route;
         self.drop_conn(now, id);
@@ -294,20 +321,117 @@ impl Model {
         while let Some(w) = self.first_in_queue(None) {
             self.give(now, w, Got::Closed);
         }
+        let dials = self.conns.iter().filter(|c| c.state == State::Connecting);
+        for id in dials.map(|conn| conn.id).collect::<Vec<_>>() {
+            self.give_up(now, id);
+        }
         while let Some(id) = self.oldest_idle(None) {
             self.drop_conn(now, id);
         }
     }
 
-    pub(super) fn look(&mut self, now: Instant, quiet: impl Fn(u32) -> bool) {
-        let idle: Vec<_> = self.idle().cloned().collect();
-        for conn in idle {
-            if !quiet(conn.id) {
-                self.learn(now, conn.route, now - conn.since);
+    /// Whether a dial is still wanted.
+    pub(super) fn watch_dial(&mut self, id: u32, tag: u64) -> bool {
+        let is_known = self.is_known(id);
+        if is_known {
+            self.conn(id).tag = Some(tag);
+        }
+        is_known
+    }
+
+    pub(super) fn opened(&mut self, id: u32) {
+        if self.is_known(id) {
+            self.conn(id).stage = Stage::Plain;
+        }
+    }
+
+    fn is_known(&self, id: u32) -> bool {
+        self.conns.iter().any(|conn| conn.id == id)
+    }
+
+    fn begin(&mut self, dial: u32) {
+        self.serial += 1;
+        self.conn(dial).stage = Stage::Begun(self.serial);
+    }
+
+    /// The oldest dial that nobody has begun is the asker's who comes.
+    fn take_over(&mut self, r: usize) -> Option<u32> {
+        let granted = self.conns.iter().filter(|c| c.route == r);
+        let granted = granted.filter(|c| matches!(c.stage, Stage::Granted(_)));
+        let dial = granted.min_by_key(|c| c.stage)?.id;
+        self.withdraw(r, dial);
+        self.begin(dial);
+        Some(dial)
+    }
+
+    fn withdraw(&mut self, r: usize, dial: u32) {
+        let bearer = self.waiters.iter_mut().find(|w| w.dial == Some(dial));
+        let bearer = bearer.expect("it is granted to somebody");
+        bearer.dial = None;
+        let id = bearer.id;
+        self.routes[r].bearers.push(id);
+    }
+
+    fn give_up(&mut self, now: Instant, id: u32) {
+        let tag = self.conn(id).tag;
+        self.wakes.extend(tag);
+        self.drop_conn(now, id);
+    }
+
+    /// Fewer wait: what is too much goes, the youngest first.
+    fn trim(&mut self, now: Instant, r: usize) {
+        while self.count(r, State::Connecting) > self.waiting(r) {
+            let dials = self.conns.iter().filter(|c| c.route == r);
+            let youngest = dials.max_by_key(|c| c.stage).cloned();
+            let Some(youngest) = youngest.filter(|c| c.stage != Stage::Plain) else {
+                break;
+            };
+            let kept = self.count(r, State::Idle) + self.count(r, State::Connecting);
+            match youngest.stage {
+                Stage::Granted(_) => {
+                    self.withdraw(r, youngest.id);
+                    self.drop_conn(now, youngest.id);
+                }
+                _ if kept <= self.n.idle_per_origin && self.ring.is_empty() => break,
+                _ => self.give_up(now, youngest.id),
             }
-            if now >= conn.idle_until || !quiet(conn.id) {
-                self.drop_and_pump(now, conn.id);
-            }
+        }
+    }
+
+    /// Lends all that is idle.
+    pub(super) fn lend(&mut self) -> Vec<u32> {
+        let idle = self.conns.iter_mut().filter(|c| c.state == State::Idle);
+        let lent = idle.filter_map(|c| (!std::mem::replace(&mut c.lent, true)).then_some(c.id));
+        lent.collect()
+    }
+
+    /// A lent one is dropped by who looked at it.
+    pub(super) fn lose(&mut self, now: Instant, id: u32) {
+        if let Some(conn) = self.conns.iter_mut().find(|conn| conn.id == id) {
+            conn.lent = false;
+            self.drop_and_pump(now, id);
+            self.evicted.retain(|evicted| *evicted != id);
+        }
+        self.serve_ring(now);
+    }
+
+    pub(super) fn looked(&mut self, now: Instant, id: u32, is_quiet: bool) {
+        let Some(conn) = self.conns.iter_mut().find(|conn| conn.id == id) else {
+            return self.evicted.push(id);
+        };
+        conn.lent = false;
+        let conn = conn.clone();
+        if !is_quiet {
+            self.learn(now, conn.route, now - conn.since);
+        }
+        let first = self.queued().find(|w| w.route == conn.route && !w.fresh);
+        let first = first.filter(|w| w.repeatable || now <= conn.shy_until);
+        if now >= conn.idle_until || !is_quiet {
+            self.drop_and_pump(now, id);
+        } else if let Some(w) = first.map(|w| w.id) {
+            self.hand_over(now, id, w);
+        } else {
+            self.pump(now, conn.route, None);
         }
         self.serve_ring(now);
     }
@@ -407,7 +531,11 @@ impl Model {
     }
 
     fn wants(&self, r: usize) -> bool {
-        self.waiting(r) > self.count(r, State::Connecting)
+        let lent = self
+            .conns
+            .iter()
+            .filter(|conn| conn.route == r && conn.lent);
+        self.waiting(r) > self.count(r, State::Connecting) + lent.count()
     }
 
     /// From when on a route that wants a dial may begin one; `None`: not for now.
@@ -454,9 +582,11 @@ impl Model {
                     }
                     break;
                 };
-                self.drop_conn(now, any);
+                self.drop_oldest(now, any);
             } else if newcomer.take().is_some() {
-                begun = Some(self.dial(now, r));
+                let dial = self.dial(now, r);
+                self.begin(dial);
+                begun = Some(dial);
             } else {
                 let dial = self.dial(now, r);
                 self.give_dial(r, dial);
@@ -496,6 +626,9 @@ impl Model {
             shy_until: Instant::MAX,
             retire_at: Instant::MAX,
             parked: 0,
+            lent: false,
+            stage: Stage::Plain,
+            tag: None,
         });
         id
     }
@@ -506,6 +639,8 @@ impl Model {
         waiter.dial = Some(dial);
         let tag = waiter.tag;
         self.wakes.push(tag);
+        self.serial += 1;
+        self.conn(dial).stage = Stage::Granted(self.serial);
     }
 
     fn give(&mut self, now: Instant, w: u32, got: Got) {
@@ -532,6 +667,7 @@ impl Model {
                 self.give_dial(r, dial);
             }
         }
+        self.trim(now, r);
         if !self.wants(r) {
             self.ring.retain(|route| *route != r);
         }
@@ -582,7 +718,7 @@ impl Model {
             self.drop_conn(now, oldest);
         } else if self.idle().count() > self.n.idle {
             let oldest = self.oldest_idle(None).expect("one is idle");
-            self.drop_conn(now, oldest);
+            self.drop_oldest(now, oldest);
         }
         self.pump(now, r, None);
     }
@@ -615,11 +751,21 @@ impl Model {
 
     fn drop_conn(&mut self, now: Instant, id: u32) {
         let conn = self.conn(id).clone();
-        if conn.state != State::Connecting {
+        // A lent one comes back, and goes then.
+        if conn.state != State::Connecting && !conn.lent {
             self.evicted.push(id);
         }
         self.conns.retain(|conn| conn.id != id);
         self.note(now, conn.route);
+    }
+
+    /// Where it was lent, somebody may have counted on it.
+    fn drop_oldest(&mut self, now: Instant, id: u32) {
+        let conn = self.conn(id).clone();
+        self.drop_conn(now, id);
+        if conn.lent && self.wants(conn.route) && !self.ring.contains(&conn.route) {
+            self.ring.push(conn.route);
+        }
     }
 
     fn drop_and_pump(&mut self, now: Instant, id: u32) {
@@ -671,7 +817,7 @@ impl Model {
     }
 
     fn newest_idle(&self, r: usize) -> Option<u32> {
-        let of_route = self.idle().filter(|conn| conn.route == r);
+        let of_route = self.idle().filter(|conn| conn.route == r && !conn.lent);
         of_route.max_by_key(|conn| conn.parked).map(|conn| conn.id)
     }
 

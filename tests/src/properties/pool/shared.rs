@@ -160,6 +160,8 @@ impl Run {
             self.of(id).is_open = false;
         }
         while self.pool.poll_wake().is_some() {}
+        // Those that were given up are gone.
+        self.dials.retain(|slot| self.pool.watch_dial(*slot, 0));
         for ticket in std::mem::take(&mut self.waiting) {
             match self.pool.poll_lease(self.now, ticket) {
                 None => self.waiting.push(ticket),
