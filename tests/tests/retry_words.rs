@@ -152,19 +152,35 @@ fn a_ruling_to_throttle_waits_as_long_as_throttling_does() {
 
 #[test]
 fn a_response_that_ends_within_its_head_is_as_a_connection_that_ends_there() {
-    let class = |cause, response_bytes| {
-        let facts = AttemptFacts {
-            reused: true,
-            accepted: 100,
-            response_bytes,
-            ..AttemptFacts::new(cause)
+    for method in [
+        MethodClass::Safe,
+        MethodClass::Idempotent,
+        MethodClass::Unsafe,
+    ] {
+        let class = |cause, response_bytes| {
+            let facts = AttemptFacts {
+                reused: true,
+                accepted: 100,
+                response_bytes,
+                ..AttemptFacts::new(cause)
+            };
+            classify(Request::new(method), &facts, &Retry::default())
         };
-        classify(Request::new(MethodClass::Safe), &facts, &Retry::default())
+        let incomplete = || Cause::Protocol(Violation::Incomplete);
+        let ended = |phase| Cause::Fault(Fault::new(FaultKind::Eof, phase));
+        assert_eq!(class(incomplete(), 0), class(ended(Phase::FirstByte), 0));
+        assert_eq!(class(incomplete(), 9), class(ended(Phase::Head), 9));
+        let total = class(Cause::Timeout(Phase::Total), 0);
+        assert!(matches!(total, Class::Fatal { .. }));
+    }
+}
+
+#[test]
+fn a_contradiction_in_a_backoff_is_the_source_of_the_error() {
+    let contradiction = Retry::default()
+        .backoff(Backoff::exponential(Duration::from_secs(1)).jitter(Jitter::Proportional(1.0)));
+    let Err(error) = contradiction.validate() else {
+        panic!("it is valid")
     };
-    let incomplete = || Cause::Protocol(Violation::Incomplete);
-    let ended = |phase| Cause::Fault(Fault::new(FaultKind::Eof, phase));
-    assert_eq!(class(incomplete(), 0), class(ended(Phase::FirstByte), 0));
-    assert_eq!(class(incomplete(), 9), class(ended(Phase::Head), 9));
-    let total = class(Cause::Timeout(Phase::Total), 0);
-    assert!(matches!(total, Class::Fatal { .. }));
+    assert!(error.source().is_some());
 }
