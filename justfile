@@ -44,6 +44,10 @@ swarm pairs='100000' from='0':
 planted *patches:
     .ci/planted {{patches}}
 
+# Each mutant of the core's machines: some test must fail. Hours; `just mutants --re Queue` takes minutes. Needs cargo-mutants.
+mutants *args:
+    cargo mutants -p fulmar-core {{args}}
+
 # Each fuzz target for 60 seconds, or those named. Nightly and cargo-fuzz.
 fuzz *targets:
     .ci/fuzz {{targets}}
