@@ -87,10 +87,14 @@ impl Load {
     }
 
     fn ask<C: Client>(self, addr: SocketAddr) -> Result<(), Error> {
+        if self.concurrency == 1 {
+            return C::Runtime::alone(async move {
+                let mut client = C::open(&C::shared(addr)?).await?;
+                repeat(&mut client, self.look, self.requests).await
+            })?;
+        }
         C::Runtime::block_on(async move {
             let shared = C::shared(addr)?;
-            // Tasks even for one: waking the root future of `block_on` costs tokio a system call
-            // that no program pays whose requests are made in tasks.
             let mut tasks = Vec::with_capacity(self.concurrency);
             for _ in 0..self.concurrency {
                 let mut client = C::open(&shared).await?;

@@ -21,11 +21,18 @@ pub trait Runtime: Net + Sized {
     /// The adapter.
     fn net() -> Self;
 
-    /// Runs a future to its end.
+    /// Runs a future to its end, where a program has it that does one thing at a time.
     ///
     /// # Errors
     ///
     /// The runtime did not start, or the future panicked.
+    fn alone<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> io::Result<T>;
+
+    /// Runs a future to its end, which waits for tasks.
+    ///
+    /// # Errors
+    ///
+    /// The same.
     fn block_on<T: Send + 'static>(
         future: impl Future<Output = T> + Send + 'static,
     ) -> io::Result<T>;
@@ -42,6 +49,12 @@ pub trait Runtime: Net + Sized {
 impl Runtime for Tokio {
     fn net() -> Self {
         Self::new()
+    }
+
+    fn alone<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
+        // Waking the root future of `block_on` costs tokio a system call that no program pays whose
+        // requests are made in tasks.
+        Self::block_on(async { tokio::spawn(future).await })?.map_err(io::Error::other)
     }
 
     fn block_on<T: Send + 'static>(
@@ -71,6 +84,10 @@ impl Runtime for Smol {
         Self::on(&EXECUTOR)
     }
 
+    fn alone<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
+        Self::block_on(future)
+    }
+
     fn block_on<T: Send + 'static>(
         future: impl Future<Output = T> + Send + 'static,
     ) -> io::Result<T> {
@@ -92,6 +109,10 @@ impl Runtime for Smol {
 impl Runtime for AsyncStd {
     fn net() -> Self {
         Self::new()
+    }
+
+    fn alone<T: Send + 'static>(future: impl Future<Output = T> + Send + 'static) -> io::Result<T> {
+        Ok(async_std::task::block_on(future))
     }
 
     fn block_on<T: Send + 'static>(

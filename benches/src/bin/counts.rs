@@ -100,9 +100,7 @@ fn table(args: &[&str]) -> Result<(), Error> {
     println!(
         "One keep-alive GET: 200, 8 response headers, 128-byte body, status checked, body read."
     );
-    println!(
-        "Client process only, one thread. n/n/n: instructions / allocations / system calls.\n"
-    );
+    println!("The one thread of the client. n/n/n: instructions / allocations / system calls.\n");
     let names = COLUMNS.map(|column| column.name).join(" | ");
     println!("| client | {names} | idle, bytes |");
     println!("|---|---|---|---|---|");
