@@ -1259,6 +1259,7 @@ fn who_closes_a_pool_is_told_when_nothing_is_left_of_it() {
     let told: Vec<_> = std::iter::from_fn(|| s.pool.poll_wake()).collect();
     assert_eq!(told, [1, 2]);
     assert!(s.pool.poll_closed(3));
+}
 
 /// A shared connection of a route that knows nothing else, and its first part taken.
 fn shared(s: &mut Scene, route: &str, conn: u32) -> Slot {

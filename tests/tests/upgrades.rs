@@ -4,6 +4,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::time::Duration;
 
 use fulmar::{Client, Kind, Limits, Method, Upgraded};
 use fulmar_sim::{Conn, Sim};
@@ -304,4 +305,33 @@ fn tokio_s_traits_are_there_too() {
         heard
     });
     assert_eq!(heard, "ALL OF IT");
+}
+
+#[test]
+fn a_shutdown_ends_who_reads_an_upgraded_connection_at_its_deadline() {
+    let mut sim = shouting(SWITCH);
+    let client = Client::new(sim.net("laptop"));
+    let run = sim.run(async move {
+        let response = client
+            .get("http://api.test/")
+            .upgrade("shout")
+            .send()
+            .await
+            .unwrap();
+        let mut stream = response.upgrade().await.unwrap();
+        let mut shutdown = Box::pin(client.shutdown(client.deadline(Duration::from_secs(1))));
+        let mut reading = Box::pin(async move { read(&mut stream, 1).await });
+        let error = poll_fn(|cx| {
+            assert!(shutdown.as_mut().poll(cx).is_pending());
+            reading.as_mut().poll(cx)
+        })
+        .await
+        .unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionAborted);
+        drop(reading);
+        shutdown.await;
+        assert_eq!(client.gauges().total, 0);
+    });
+    run.expect();
+    assert!(run.elapsed() < Duration::from_millis(1_100));
 }

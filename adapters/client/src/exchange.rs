@@ -147,7 +147,8 @@ impl Exchange {
     /// `Drop` on any thread.
     pub(crate) fn cancel(self, shared: &Shared, in_body: bool) {
         match self {
-            Self::H1(h1) if in_body => Drain::begin(h1, shared),
+            // Where a panic drops it, the transport may be what panics: to read on would end the process.
+            Self::H1(h1) if in_body && !std::thread::panicking() => Drain::begin(h1, shared),
             Self::H1(h1) => shared.discard(h1, Discard::Spent, "cancelled"),
             Self::H2(stream) => match stream {},
         }

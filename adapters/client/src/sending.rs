@@ -37,6 +37,9 @@ use crate::response::{Response, Summary};
 use crate::shared::{Registration, Shared, State};
 use crate::upgraded::Upgraded;
 
+/// A new connection that has idled so long may have been closed for that.
+const STALE_AFTER: Duration = Duration::from_secs(1);
+
 /// The future of one call. It does nothing until it is polled.
 ///
 /// # Cancel safety
@@ -129,6 +132,12 @@ fn status_rule(head: &ResponseHead) -> &'static str {
         Some(_) => "Retry-After",
         None => "status",
     }
+}
+
+/// Whether the connection ended, and not because this side gave it up.
+fn is_death(cause: &Cause) -> bool {
+    let ours = [FaultKind::TimedOut, FaultKind::RuntimeGone];
+    matches!(cause, Cause::Fault(fault) if !ours.contains(&fault.kind))
 }
 
 fn polled_after_end(error: Option<Error>) -> Error {
@@ -716,9 +725,8 @@ impl Live {
                 accepted = exchange.accepted();
                 response_bytes = exchange.response_bytes();
                 connection = exchange.connection();
-                let is_dead =
-                    matches!(&cause, Cause::Fault(fault) if fault.kind != FaultKind::TimedOut);
-                if is_dead && !self.reused && response_bytes == 0 {
+                let is_young = !self.reused && self.idle_for < STALE_AFTER;
+                if is_young && response_bytes == 0 && is_death(&cause) {
                     exchange.bury(shared);
                 } else {
                     exchange.discard(shared, "failed");

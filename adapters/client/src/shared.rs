@@ -383,6 +383,7 @@ impl Shared {
     }
 
     /// Ends a locked section: unlocks, and then does what follows from it. Mostly nothing does.
+    #[inline]
     fn settle(&self, state: MutexGuard<'_, State>) {
         if state.pool.has_news() || state.is_driver_sleepy() {
             self.settle_slowly(state);

@@ -24,9 +24,9 @@ impl Client {
     /// kind, and their connections close. At [`Instant::MAX`](crate::Instant::MAX) there is no
     /// deadline.
     ///
-    /// It returns when no connection is left. A response or an upgraded connection that a program
-    /// holds and does not poll closes when it is polled or dropped next: 100 milliseconds after the
-    /// deadline nobody waits for those.
+    /// It returns when no connection is left, and 100 milliseconds after the deadline at the latest: a
+    /// response or an upgraded connection that a program holds and does not poll closes when it is
+    /// polled or dropped next.
     ///
     /// Several may shut it down, at once or in turn: each returns when nothing is left, the nearest
     /// deadline counts, and a client that is down is down at once. To drop the last handle without a

@@ -12,10 +12,11 @@ use fulmar_core::buf::WriteBuf;
 use fulmar_core::fault::{Fault, FaultKind, Phase};
 use fulmar_core::h1::End;
 use fulmar_core::pool::Discard;
+use fulmar_core::time::Instant;
 use futures_io::{AsyncBufRead, AsyncRead, AsyncWrite};
 
 use crate::h1::H1;
-use crate::shared::Shared;
+use crate::shared::{Registration, Shared};
 use crate::wire::{Read, Wire};
 
 /// What a read asks for.
@@ -36,6 +37,8 @@ pub struct Upgraded {
     /// Taken out by `Drop` alone.
     h1: Option<Box<H1>>,
     shared: Arc<Shared>,
+    /// Who reads, to be told when the client's time is over.
+    registration: Registration,
 }
 
 /// The connection's parts, handed over whole.
@@ -48,7 +51,11 @@ pub(crate) struct Tunnel<'a> {
 impl Upgraded {
     pub(crate) fn new(h1: Box<H1>, shared: Arc<Shared>) -> Self {
         let h1 = Some(h1);
-        Self { h1, shared }
+        Self {
+            h1,
+            shared,
+            registration: Registration::default(),
+        }
     }
 
     /// The peer's address, where there is one.
@@ -72,13 +79,33 @@ impl Upgraded {
             // the peer had sent before is still to be read.
             let _ = tunnel.poll_flush(cx);
             tunnel.rx.reserve(READ);
-            match ready!(tunnel.wire.poll_read(cx, tunnel.rx, || Phase::Body)) {
+            let polled = tunnel.wire.poll_read(cx, tunnel.rx, || Phase::Body);
+            if polled.is_pending() {
+                self.register(cx);
+                return Poll::Pending;
+            }
+            match ready!(polled) {
                 Ok(Read::Data(_) | Read::End(End::Clean)) => {}
                 Ok(Read::End(_)) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
                 Err(fault) => return Poll::Ready(Err(error_of(fault))),
             }
         }
-        Poll::Ready(Ok(tunnel.rx))
+        Poll::Ready(Ok(self.tunnel()?.rx))
+    }
+
+    /// A shutdown has to find whoever waits here.
+    fn register(&mut self, cx: &Context<'_>) {
+        let at = Instant::MAX;
+        if !self
+            .registration
+            .covers(&self.shared, cx, Instant::ORIGIN, at)
+        {
+            let waker = cx.waker().clone();
+            // What comes back is dropped here, outside the lock.
+            let registration = &mut self.registration;
+            self.shared
+                .locked(|state| registration.register(state, waker, at));
+        }
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
@@ -207,6 +234,9 @@ impl tokio::io::AsyncWrite for Upgraded {
 
 impl Drop for Upgraded {
     fn drop(&mut self) {
+        if self.registration.is_registered() {
+            self.shared.locked(|state| self.registration.remove(state));
+        }
         if let Some(h1) = self.h1.take() {
             let why = "upgraded connection dropped";
             self.shared.discard(h1, Discard::Spent, why);

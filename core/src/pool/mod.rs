@@ -3,7 +3,7 @@
 //! ```text
 //!              checkout                     handle_connected
 //!    (nothing) ---------> Connecting ------------------------> Busy <-----------+
-//!                            |  handle_dial_failed              | |  checkout,   | settle: straight
+//!                            |  handle_dial_failed, given up    | |  checkout,   | settle: straight
 //!                            v                                  | |  poll_lease  | to a waiter, or
 //!                         (nothing) <---------------------------+ |              | to the idle list
 //!                            ^        discard                     v  park        |

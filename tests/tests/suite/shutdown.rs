@@ -28,10 +28,12 @@ pub(crate) async fn a_shutdown_waits_for_what_is_under_way_and_lets_nothing_new_
     let mut shutdown = Box::pin(client.shutdown(fulmar::Instant::MAX));
     // Both are polled together, until the call is at the server and the client closed.
     let mut is_down = false;
+    let mut is_seen = false;
+    let mut seen = Box::pin(env.until("the request", || !server.log().is_empty()));
     let answer = std::future::poll_fn(|cx| {
         let polled = call.as_mut().poll(cx);
-        if server.log().is_empty() {
-            cx.waker().wake_by_ref();
+        is_seen = is_seen || seen.as_mut().poll(cx).is_ready();
+        if !is_seen {
             return polled;
         }
         if !is_down {
@@ -60,10 +62,12 @@ pub(crate) async fn a_shutdown_ends_at_its_deadline_what_is_still_under_way(env:
     let client = never(&env);
     let mut call = Box::pin(text(&client, server.url("/a")));
     let mut shutdown = None;
+    let mut is_seen = false;
+    let mut seen = Box::pin(env.until("the request", || !server.log().is_empty()));
     let error = std::future::poll_fn(|cx| {
         let polled = call.as_mut().poll(cx);
-        if server.log().is_empty() {
-            cx.waker().wake_by_ref();
+        is_seen = is_seen || seen.as_mut().poll(cx).is_ready();
+        if !is_seen {
             return polled;
         }
         let down = || Box::pin(client.shutdown(client.deadline(ms(20))));
