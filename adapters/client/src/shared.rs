@@ -32,6 +32,8 @@ pub(crate) struct Shared {
     /// A URL of the origin that was asked first. Most clients know one or few, and a URL of a known
     /// origin is quickly read.
     pub(crate) origin: OnceLock<Url>,
+    #[cfg(feature = "websocket")]
+    pub(crate) websockets: Arc<crate::websocket::Cap>,
     state: Mutex<State>,
     calls: AtomicU64,
     /// Drivers that went away with their runtime: who registered with one registers anew.
@@ -137,6 +139,8 @@ impl Shared {
         };
         Self {
             net,
+            #[cfg(feature = "websocket")]
+            websockets: Arc::new(crate::websocket::Cap::new(settings.websockets)),
             settings,
             origin: OnceLock::new(),
             state: Mutex::new(state),
