@@ -41,3 +41,4 @@ mod retries;
 mod timeouts;
 mod timers;
 mod uploads;
+mod websockets;
