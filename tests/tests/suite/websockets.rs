@@ -186,7 +186,10 @@ pub(crate) async fn a_server_that_goes_ends_it_after_what_it_said(env: Env) {
     let mut ws = open(&env.client(), &server).await;
     assert_eq!(ws.recv().await.unwrap(), Some("last words".into()));
     let closed = ws.recv().await.unwrap_err();
-    assert_eq!((closed.code, closed.cause), (CloseCode::ABNORMAL, Cause::Eof));
+    assert_eq!(
+        (closed.code, closed.cause),
+        (CloseCode::ABNORMAL, Cause::Eof)
+    );
     assert!(ws.send("too late").await.is_err());
 }
 
