@@ -169,9 +169,9 @@ impl ClientBuilder {
         self
     }
 
-    /// Sets how many WebSockets there may be, in all and to one origin. Default 64 and 8. Who opens
-    /// another waits for one to end, for as long as for a connection of the pool. Each is also one of
-    /// the pool's busy connections.
+    /// Sets how many [`WebSocket`](crate::WebSocket)s there may be, in all and to one origin.
+    /// Default 64 and 8. Who opens another waits for one to end, for as long as for a connection of
+    /// the pool. Each is also one of the pool's busy connections.
     #[cfg(feature = "websocket")]
     pub fn websocket_limits(mut self, total: usize, per_origin: usize) -> Self {
         self.websockets = (total, per_origin);

@@ -4,7 +4,7 @@ use std::future::poll_fn;
 use std::pin::Pin;
 
 use fulmar_core::ws::Compression;
-use fulmar_sim::websocket::{CloseCode, Message, SendError};
+use fulmar_sim::websocket::{Cause, CloseCode, Message, SendError};
 use fulmar_sim::{Fault, Sim};
 use futures_core::Stream;
 use futures_sink::Sink;
@@ -176,6 +176,30 @@ fn sending_after_the_end_gives_the_message_back() {
         assert_eq!(ws.ping().await, Err(ws.closed().unwrap()));
     });
     run.expect();
+}
+
+#[test]
+fn a_sink_that_closes_takes_no_message_and_does_not_wait_for_room() {
+    let mut sim = Sim::seeded(6);
+    serve(&sim, |mut peer| async move {
+        while peer.frame().await?.is_some() {}
+        Ok(())
+    });
+    let ws = opened(&sim, |ws| ws);
+    let run = sim.run(async move {
+        let mut ws = ws.await;
+        let closing = crate::support::PollTimes::new(1, ws.close(CloseCode::NORMAL, ""));
+        assert!(closing.await.is_none());
+        let closed = poll_fn(|cx| Pin::new(&mut ws).poll_ready(cx)).await;
+        assert_eq!(closed.unwrap_err().cause, Cause::Local);
+        let closed = Pin::new(&mut ws).start_send("late".into());
+        assert_eq!(closed.unwrap_err().cause, Cause::Local);
+        poll_fn(|cx| Pin::new(&mut ws).poll_flush(cx))
+            .await
+            .unwrap();
+    });
+    run.expect();
+    assert!(run.elapsed() < secs(1), "{:?}", run.elapsed());
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! How many WebSockets a client may have: who comes later waits, in order.
+//! How many sockets a client may have: who comes later waits, in order.
 
 use std::collections::BTreeMap;
 use std::future::{Future, poll_fn};

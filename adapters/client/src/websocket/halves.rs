@@ -9,13 +9,12 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use fulmar_core::fault::FaultKind;
-use fulmar_core::ws::{
-    Agreed, Cause, CloseCode, CloseError, Closed, Message, Rtt, SendError, Text,
-};
+use fulmar_core::ws::{Agreed, CloseCode, CloseError, Closed, Message, Rtt, SendError};
 use futures_core::Stream;
 use futures_sink::Sink;
 
-use super::socket::{Socket, Want};
+use super::socket::Socket;
+use super::state::{Want, closing};
 use super::waits::Wait;
 
 /// The connection, until the last handle goes.
@@ -32,7 +31,7 @@ impl Drop for Handle {
 /// It lives whether or not it is used. While nobody calls it, pings are sent and answered, a server
 /// that falls silent is noticed, a Close frame is answered, and up to 256 messages or 4 MiB wait for
 /// [`recv`](Self::recv). Beyond that reading pauses, and after 30 s of it the connection ends
-/// ([`Cause::Lagged`]).
+/// ([`Cause::Lagged`](super::Cause::Lagged)).
 ///
 /// Dropping it (or both of its [halves](Self::split)) ends it at once, with a Close frame (1001) as
 /// far as the transport takes one without waiting. For a close that waits see
@@ -325,16 +324,9 @@ impl Sink<Message> for Sender {
 
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Closed> {
         let socket = self.socket();
-        let refused = |_| {
-            // It was ready, and then this side began to close.
-            socket.closed().unwrap_or_else(|| Closed {
-                code: CloseCode::NORMAL,
-                reason: Text::default(),
-                clean: false,
-                cause: Cause::Local,
-            })
-        };
-        socket.send_now(message, false).map_err(refused)
+        // It was ready, and closed since.
+        let sent = socket.send_now(message, false);
+        sent.map_err(|_| socket.closed().unwrap_or_else(closing))
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), Closed>> {

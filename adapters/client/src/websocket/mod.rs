@@ -1,4 +1,5 @@
-//! WebSockets (RFC 6455): from the same client, over the same connection path as its requests.
+//! The `WebSocket` protocol (RFC 6455), from the same client and over the same connection path as its
+//! requests.
 //!
 //! ```no_run
 //! # async fn run(client: fulmar::Client) -> Result<(), Box<dyn std::error::Error>> {
@@ -16,7 +17,7 @@
 //! halves    the user's handles: both drive the connection
 //! waits     what a handle waits for besides: a pong, the end
 //! keeper    the task that drives it while no handle does
-//! socket    what they share, behind one lock: the machine, its wire, the inbox
+//! socket    what they share, behind one lock; state: the machine, its wire, the inbox
 //! signal    whom to wake, and when the keeper is to look
 //! cap       how many there may be
 //! ```
@@ -24,9 +25,11 @@
 mod builder;
 mod cap;
 mod halves;
+mod inbox;
 mod keeper;
 mod signal;
 mod socket;
+mod state;
 mod waits;
 
 pub use fulmar_core::ws::{

@@ -39,6 +39,7 @@ struct Waiting {
 
 /// Whom the state of the connection concerns.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 pub(super) struct News {
     pub(super) reader: bool,
     pub(super) writer: bool,
