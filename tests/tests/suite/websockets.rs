@@ -1,4 +1,4 @@
-//! WebSockets, with a server of bytes.
+//! Messages both ways, with a server of bytes.
 
 use std::io;
 use std::thread;

@@ -1,4 +1,4 @@
-//! WebSockets of the whole client, in the simulator. The server is written here, over bytes.
+//! The sockets of the whole client, in the simulator. The server is written here, over bytes.
 #![allow(clippy::unwrap_used, reason = "what a test cannot go on without")]
 
 #[path = "../client_scenarios/support.rs"]

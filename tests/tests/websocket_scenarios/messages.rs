@@ -12,6 +12,8 @@ use futures_sink::Sink;
 use crate::server::{Peer, close_in_order, echo, open_with, opened, serve, text};
 use crate::support::{assert_quiet, client, join_all, ms, secs};
 
+type Half<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
+
 #[test]
 fn messages_come_back_in_order_and_of_their_kind() {
     let mut sim = Sim::seeded(1);
@@ -77,7 +79,6 @@ fn the_halves_do_not_wait_for_each_other() {
                 assert_eq!((message.len(), message.as_bytes()[0]), (10_000, n));
             }
         };
-        type Half<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
         join_all([Box::pin(sending) as Half<'_>, Box::pin(receiving)]).await;
         assert!(sender.close(CloseCode::NORMAL, "").await.unwrap().clean);
     });
