@@ -7,7 +7,7 @@ use std::net::TcpStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::SystemTime;
 
@@ -298,6 +298,12 @@ fn a_transport_that_panics_leaves_its_place_in_the_pool_free() {
         let _ = read(response.lock().unwrap().take().unwrap());
     });
     let response = Mutex::new(Some(get().unwrap()));
-    panics(&|| drop(response.lock().unwrap_or_else(|p| p.into_inner()).take()));
+    panics(&|| {
+        let body = response
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        drop(body);
+    });
     assert_eq!(read(get().unwrap()), 10_000);
 }

@@ -6,7 +6,8 @@ use std::io::Write;
 use std::sync::Arc;
 use std::thread;
 
-use fulmar::net::Net;
+use fulmar::net::{FaultKind, Net};
+use fulmar::websocket::Cause;
 use fulmar::{Client, Retry};
 use fulmar_tests::loopback::Loopback;
 
@@ -237,6 +238,43 @@ fn a_client_outlives_the_runtime_that_it_was_made_for() {
     outlives::<Smol>();
     outlives::<AsyncStd>();
     outlives::<Blocking>();
+}
+
+/// A server that accepts a WebSocket and says nothing.
+fn websockets() -> Loopback {
+    Loopback::start(|request, stream| {
+        let key = request.header("sec-websocket-key").unwrap();
+        let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+        write!(
+            stream,
+            "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        )?;
+        std::io::copy(stream, &mut std::io::sink())?;
+        Ok(false)
+    })
+}
+
+fn ends_with_its_runtime<R: Runtime>() {
+    let (first, server) = (R::start(), websockets());
+    let client = Client::new(first.net());
+    let opening = client.websocket(server.url("/")).connect();
+    let mut ws = first.block_on(opening).unwrap();
+    drop(first);
+    let gone = Cause::Fault(FaultKind::RuntimeGone);
+    assert_eq!(ws.closed().unwrap().cause, gone);
+    let second = R::start();
+    assert_eq!(second.block_on(ws.recv()).unwrap_err().cause, gone);
+    assert!(second.block_on(ws.send("x")).is_err());
+    assert_eq!(client.gauges().busy, 0);
+    server.wait_until_open(0);
+}
+
+#[test]
+fn a_websocket_ends_with_its_runtime() {
+    ends_with_its_runtime::<TokioCurrentThread>();
+    ends_with_its_runtime::<TokioMultiThread>();
+    ends_with_its_runtime::<SmolCurrentThread>();
 }
 
 #[test]

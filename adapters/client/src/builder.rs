@@ -36,6 +36,9 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Arc<dyn Connector>>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) propagation: Propagation,
+    /// How many there may be, in all and of one origin.
+    #[cfg(feature = "websocket")]
+    pub(crate) websockets: (usize, usize),
 }
 
 /// Configures a [`Client`]. Every setting has a default; contradictory ones fail
@@ -53,6 +56,8 @@ pub struct ClientBuilder {
     tls: Option<Arc<dyn Connector>>,
     observer: Option<Arc<dyn Observer>>,
     propagation: Propagation,
+    #[cfg(feature = "websocket")]
+    websockets: (usize, usize),
     mistake: Option<Error>,
 }
 
@@ -70,6 +75,8 @@ impl ClientBuilder {
             tls: None,
             observer: None,
             propagation: Propagation::default(),
+            #[cfg(feature = "websocket")]
+            websockets: (64, 8),
             mistake: None,
         }
     }
@@ -189,6 +196,15 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets how many [`WebSocket`](crate::WebSocket)s there may be, in all and to one origin.
+    /// Default 64 and 8. Who opens another waits for one to end, for as long as for a connection of
+    /// the pool. Each is also one of the pool's busy connections.
+    #[cfg(feature = "websocket")]
+    pub fn websocket_limits(mut self, total: usize, per_origin: usize) -> Self {
+        self.websockets = (total, per_origin);
+        self
+    }
+
     /// Builds the client. No runtime need be there.
     ///
     /// # Errors
@@ -227,6 +243,8 @@ impl ClientBuilder {
             tls: self.tls,
             observer: self.observer,
             propagation: self.propagation,
+            #[cfg(feature = "websocket")]
+            websockets: self.websockets,
         };
         Client {
             shared: Arc::new(Shared::new(self.net, settings)),

@@ -55,6 +55,13 @@ impl Client {
         RequestBuilder::new(self.clone(), method, url)
     }
 
+    /// Begins to open a WebSocket, at a URL with `ws`, `wss`, `http` or `https`.
+    #[cfg(feature = "websocket")]
+    pub fn websocket(&self, url: impl IntoUrl) -> crate::websocket::WebSocketBuilder {
+        let url = url.into_websocket_url();
+        crate::websocket::WebSocketBuilder::new(RequestBuilder::at(self.clone(), Method::GET, url))
+    }
+
     /// The instant `after` from now: one budget to share between calls, by
     /// [`RequestBuilder::deadline`].
     pub fn deadline(&self, after: Duration) -> Instant {

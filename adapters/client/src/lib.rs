@@ -38,6 +38,9 @@ mod url;
 mod window;
 mod wire;
 
+#[cfg(feature = "websocket")]
+pub mod websocket;
+
 pub use bytes::Bytes;
 pub use fulmar_core::backoff::{Backoff, Jitter};
 pub use fulmar_core::call::{AttemptRecord, Outcome as AttemptOutcome, Why};
@@ -62,3 +65,5 @@ pub use scope::{Branch, Outcome, Scope, ScopeError, Scoped};
 pub use sending::Sending;
 pub use upgraded::Upgraded;
 pub use url::{IntoUrl, Url};
+#[cfg(feature = "websocket")]
+pub use websocket::{CloseCode, Message, WebSocket};

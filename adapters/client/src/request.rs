@@ -80,8 +80,12 @@ pub struct RequestBuilder {
 
 impl RequestBuilder {
     pub(crate) fn new(client: Client, method: Method, url: impl IntoUrl) -> Self {
-        let known = &client.shared.origin;
-        let parts = url.into_url(known.get()).map(|url| Parts {
+        let url = url.into_url(client.shared.origin.get());
+        Self::at(client, method, url)
+    }
+
+    pub(crate) fn at(client: Client, method: Method, url: Result<Url, Error>) -> Self {
+        let parts = url.map(|url| Parts {
             method,
             url,
             headers: None,
@@ -282,6 +286,40 @@ impl RequestBuilder {
     /// Whom it is for, unless it is invalid.
     pub(crate) fn origin(&self) -> Option<&str> {
         self.parts.as_ref().ok().map(|parts| parts.url.origin())
+    }
+
+    /// The client's shared parts, for what is more than a call.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn shared(&self) -> &Arc<crate::shared::Shared> {
+        &self.client.shared
+    }
+
+    /// The origin, the timeouts in force and the deadline, where the request is valid.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn bounds(&self) -> Result<(Arc<str>, Timeouts, Option<Instant>), Error> {
+        let parts = self.parts.as_ref().map_err(Clone::clone)?;
+        let deadline = parts.options.as_ref().and_then(|options| options.deadline);
+        Ok((
+            parts.url.origin().into(),
+            self.timeouts_in_force(),
+            deadline,
+        ))
+    }
+
+    #[cfg(feature = "websocket")]
+    pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
+        if let (Some(deadline), Ok(parts)) = (deadline, &mut self.parts) {
+            parts.options.get_or_insert_default().deadline = Some(deadline);
+        }
+    }
+
+    /// Adds the fields of a handshake.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn handshake(self, write: impl FnOnce(&mut HeaderMap)) -> Self {
+        self.edit(|parts| {
+            write(parts.headers_mut());
+            Ok(())
+        })
     }
 
     fn timeouts_in_force(&self) -> Timeouts {

@@ -121,13 +121,23 @@ impl Response {
     pub fn error_for_status(self) -> Result<Self, Error> {
         let status = self.status();
         if status.is_client_error() || status.is_server_error() {
-            return Err(Error::of_status(status)
-                .with_peer(self.summary.peer.as_deref())
-                .with_fate(fulmar_core::fault::Fate::Processed)
-                .with_url(self.url.as_str())
-                .with_history(self.summary.attempts, &[], self.summary.stop));
+            return Err(self.error(Error::of_status(status)));
         }
         Ok(self)
+    }
+
+    /// An error, with what is known of the call.
+    pub(crate) fn error(&self, error: Error) -> Error {
+        error
+            .with_peer(self.summary.peer.as_deref())
+            .with_fate(fulmar_core::fault::Fate::Processed)
+            .with_url(self.url.as_str())
+            .with_history(self.summary.attempts, &[], self.summary.stop)
+    }
+
+    #[cfg(feature = "websocket")]
+    pub(crate) fn head(&self) -> &ResponseHead {
+        &self.head
     }
 
     /// The next chunk of the body as it arrives, `None` at its end.

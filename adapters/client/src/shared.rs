@@ -40,6 +40,8 @@ pub(crate) struct Shared {
     /// The URL that was asked first. Most clients know one origin or few, and a URL of a known origin
     /// is quickly read; the same URL is shared.
     pub(crate) origin: OnceLock<Url>,
+    #[cfg(feature = "websocket")]
+    pub(crate) websockets: Arc<crate::websocket::Cap>,
     state: Mutex<State>,
     calls: AtomicU64,
     /// Drivers that went away with their runtime: who registered with one registers anew.
@@ -163,6 +165,8 @@ impl Shared {
         };
         Self {
             net,
+            #[cfg(feature = "websocket")]
+            websockets: Arc::new(crate::websocket::Cap::new(settings.websockets)),
             settings,
             origin: OnceLock::new(),
             state: Mutex::new(state),

@@ -58,6 +58,12 @@ impl Upgraded {
         }
     }
 
+    /// The connection itself, for a machine of its own.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn into_parts(mut self) -> Option<(Box<H1>, Arc<Shared>)> {
+        Some((self.h1.take()?, self.shared.clone()))
+    }
+
     /// The peer's address, where there is one.
     pub fn peer(&self) -> Option<SocketAddr> {
         self.h1.as_ref()?.peer.as_deref().copied()

@@ -328,10 +328,20 @@ impl std::str::FromStr for Url {
 pub trait IntoUrl: sealed::Sealed {
     #[doc(hidden)]
     fn into_url(self, known: Option<&Url>) -> Result<Url, Error>;
+
+    /// The same, of a URL with `ws` or `wss`, too: which are `http` and `https` by other names.
+    #[doc(hidden)]
+    #[cfg(feature = "websocket")]
+    fn into_websocket_url(self) -> Result<Url, Error>;
 }
 
 impl IntoUrl for Url {
     fn into_url(self, _: Option<&Url>) -> Result<Url, Error> {
+        Ok(self)
+    }
+
+    #[cfg(feature = "websocket")]
+    fn into_websocket_url(self) -> Result<Url, Error> {
         Ok(self)
     }
 }
@@ -340,11 +350,21 @@ impl IntoUrl for &Url {
     fn into_url(self, _: Option<&Url>) -> Result<Url, Error> {
         Ok(self.clone())
     }
+
+    #[cfg(feature = "websocket")]
+    fn into_websocket_url(self) -> Result<Url, Error> {
+        Ok(self.clone())
+    }
 }
 
 impl IntoUrl for &str {
     fn into_url(self, known: Option<&Url>) -> Result<Url, Error> {
         Url::parse_beside(self, known)
+    }
+
+    #[cfg(feature = "websocket")]
+    fn into_websocket_url(self) -> Result<Url, Error> {
+        Url::parse(&http_of(self))
     }
 }
 
@@ -352,17 +372,43 @@ impl IntoUrl for &String {
     fn into_url(self, known: Option<&Url>) -> Result<Url, Error> {
         Url::parse_beside(self, known)
     }
+
+    #[cfg(feature = "websocket")]
+    fn into_websocket_url(self) -> Result<Url, Error> {
+        Url::parse(&http_of(self))
+    }
 }
 
 impl IntoUrl for String {
     fn into_url(self, known: Option<&Url>) -> Result<Url, Error> {
         Url::parse_beside(&self, known)
     }
+
+    #[cfg(feature = "websocket")]
+    fn into_websocket_url(self) -> Result<Url, Error> {
+        Url::parse(&http_of(&self))
+    }
 }
 
 impl IntoUrl for http::Uri {
     fn into_url(self, known: Option<&Url>) -> Result<Url, Error> {
         Url::parse_beside(&self.to_string(), known)
+    }
+
+    #[cfg(feature = "websocket")]
+    fn into_websocket_url(self) -> Result<Url, Error> {
+        Url::parse(&http_of(&self.to_string()))
+    }
+}
+
+/// RFC 6455 section 3: the same URL, as HTTP names it.
+#[cfg(feature = "websocket")]
+fn http_of(text: &str) -> std::borrow::Cow<'_, str> {
+    let is = |scheme: &str, name| scheme.eq_ignore_ascii_case(name);
+    match text.split_once(':') {
+        Some((scheme, rest)) if is(scheme, "ws") => format!("http:{rest}").into(),
+        Some((scheme, rest)) if is(scheme, "wss") => format!("https:{rest}").into(),
+        _ => text.into(),
     }
 }
 

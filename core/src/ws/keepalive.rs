@@ -61,6 +61,12 @@ impl Default for Keepalive {
     }
 }
 
+impl From<Duration> for Keepalive {
+    fn from(interval: Duration) -> Self {
+        Self::every(interval)
+    }
+}
+
 impl Keepalive {
     /// Pings after that long without a byte.
     ///

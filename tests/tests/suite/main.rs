@@ -42,3 +42,4 @@ mod shutdown;
 mod timeouts;
 mod timers;
 mod uploads;
+mod websockets;

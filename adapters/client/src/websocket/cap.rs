@@ -1,0 +1,165 @@
+//! How many sockets a client may have: who comes later waits, in order.
+
+use std::collections::BTreeMap;
+use std::future::{Future, poll_fn};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Poll, Waker};
+
+use fulmar_core::fault::Phase;
+use fulmar_core::time::Instant;
+use fulmar_core::ws::{Admission, Gate, GateTicket, Turn};
+
+use crate::error::{Error, Kind};
+use crate::net::Net;
+
+/// Those who may wait.
+const WAITERS: usize = 10_000;
+
+/// The client's gate.
+pub(crate) struct Cap(Mutex<State>);
+
+struct State {
+    gate: Gate<Arc<str>>,
+    /// Whose turn it is, or whom to wake then.
+    waiting: BTreeMap<GateTicket, Place>,
+}
+
+enum Place {
+    Waits(Option<Waker>),
+    Over(Turn),
+}
+
+impl Cap {
+    pub(crate) fn new((total, per_origin): (usize, usize)) -> Self {
+        Self(Mutex::new(State {
+            gate: Gate::new(total, per_origin, WAITERS),
+            waiting: BTreeMap::new(),
+        }))
+    }
+
+    /// Runs a section and wakes, outside the lock, those whose wait it ended.
+    fn locked<R>(&self, section: impl FnOnce(&mut State) -> R) -> R {
+        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let result = section(&mut state);
+        let mut wakers = Vec::new();
+        while let Some(turn) = state.gate.poll_turn() {
+            let (Turn::Pass(ticket) | Turn::TimedOut(ticket)) = turn;
+            if let Some(place) = state.waiting.get_mut(&ticket)
+                && let Place::Waits(Some(waker)) = std::mem::replace(place, Place::Over(turn))
+            {
+                wakers.push(waker);
+            }
+        }
+        drop(state);
+        wakers.into_iter().for_each(Waker::wake);
+        result
+    }
+
+    /// Waits for a pass, until then.
+    pub(crate) async fn enter(
+        self: &Arc<Self>,
+        net: &Arc<dyn Net>,
+        origin: &str,
+        until: Instant,
+    ) -> Result<Pass, Error> {
+        let origin: Arc<str> = origin.into();
+        let pass = || Pass {
+            cap: self.clone(),
+            origin: origin.clone(),
+        };
+        let admission = self.locked(|state| {
+            let admission = state.gate.enter(origin.clone(), until);
+            if let Admission::Wait(ticket) = admission {
+                state.waiting.insert(ticket, Place::Waits(None));
+            }
+            admission
+        });
+        let ticket = match admission {
+            Admission::Pass => return Ok(pass()),
+            Admission::Full => return Err(Error::new(Kind::PoolFull).at(Phase::Pool)),
+            Admission::Wait(ticket) => ticket,
+        };
+        let mut queued = Queued {
+            cap: self,
+            origin: &origin,
+            ticket: Some(ticket),
+        };
+        match queued.turn(net, until).await {
+            Turn::Pass(_) => Ok(pass()),
+            Turn::TimedOut(_) => {
+                let why = "the client has as many WebSockets as it may";
+                Err(Error::timeout(Phase::Pool).because(why))
+            }
+        }
+    }
+}
+
+/// A place in the queue; given up when dropped, with the pass that it may have got meanwhile.
+struct Queued<'a> {
+    cap: &'a Cap,
+    origin: &'a Arc<str>,
+    ticket: Option<GateTicket>,
+}
+
+impl Queued<'_> {
+    async fn turn(&mut self, net: &Arc<dyn Net>, until: Instant) -> Turn {
+        let mut sleep = (until != Instant::MAX).then(|| net.sleep(until));
+        poll_fn(|cx| {
+            if let Some(timer) = &mut sleep
+                && Pin::new(timer).poll(cx).is_ready()
+            {
+                sleep = None;
+                let now = net.now().max(until);
+                self.cap.locked(|state| state.gate.handle_timeout(now));
+            }
+            let waker = cx.waker().clone();
+            let (turn, _replaced) = self.cap.locked(|state| self.look(state, waker));
+            turn.map_or(Poll::Pending, Poll::Ready)
+        })
+        .await
+    }
+
+    fn look(&mut self, state: &mut State, waker: Waker) -> (Option<Turn>, Option<Waker>) {
+        let Some(ticket) = self.ticket else {
+            return (None, Some(waker));
+        };
+        match state.waiting.get_mut(&ticket) {
+            Some(Place::Waits(known)) => (None, known.replace(waker)),
+            Some(Place::Over(turn)) => {
+                let turn = *turn;
+                state.waiting.remove(&ticket);
+                self.ticket = None;
+                (Some(turn), Some(waker))
+            }
+            None => (None, Some(waker)),
+        }
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        let Some(ticket) = self.ticket else { return };
+        let cancelled = self.cap.locked(|state| {
+            let place = state.waiting.remove(&ticket);
+            match place {
+                Some(Place::Over(Turn::Pass(_))) => state.gate.leave(self.origin),
+                _ => state.gate.cancel(ticket),
+            }
+            place
+        });
+        drop(cancelled);
+    }
+}
+
+/// A WebSocket may be; given back when dropped.
+pub(crate) struct Pass {
+    cap: Arc<Cap>,
+    origin: Arc<str>,
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.cap.locked(|state| state.gate.leave(&self.origin));
+    }
+}

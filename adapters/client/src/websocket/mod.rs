@@ -1,0 +1,43 @@
+//! The `WebSocket` protocol (RFC 6455), from the same client and over the same connection path as its
+//! requests.
+//!
+//! ```no_run
+//! # async fn run(client: fulmar::Client) -> Result<(), Box<dyn std::error::Error>> {
+//! let mut ws = client.websocket("wss://feed.test/v1").connect().await?;
+//! ws.send("subscribe").await?;
+//! while let Some(message) = ws.recv().await? {
+//!     println!("{message:?}");
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! ```text
+//! builder   the handshake: a request like any other, until its 101
+//! halves    the user's handles: both drive the connection
+//! waits     what a handle waits for besides: a pong, the end
+//! keeper    the task that drives it while no handle does
+//! socket    what they share, behind one lock; state: the machine, its wire, the inbox
+//! signal    whom to wake, and when the keeper is to look
+//! cap       how many there may be
+//! ```
+
+mod builder;
+mod cap;
+mod halves;
+mod inbox;
+mod keeper;
+mod signal;
+mod socket;
+mod state;
+mod waits;
+
+pub use fulmar_core::ws::{
+    Agreed, Cause, CloseCode, CloseError, Closed, Compression, HandshakeError, InvalidText,
+    Keepalive, KeepaliveMode, Limits, Message, Rtt, SendError, Text, Violation,
+};
+
+pub use builder::WebSocketBuilder;
+pub use halves::{Receiver, Sender, WebSocket};
+
+pub(crate) use cap::Cap;

@@ -1,0 +1,200 @@
+//! The handshake, as part of the client's own request path.
+
+use fulmar_sim::{Error, Kind, Phase, Sim};
+
+use crate::server::{Peer, URL, close_in_order, echo, open_with, switch};
+use crate::support::{assert_quiet, builder, client, ms, raw, secs};
+
+/// What opening leads to, with a server that answers so.
+fn refused(response: impl Into<Vec<u8>>) -> Error {
+    let mut sim = Sim::seeded(1);
+    raw(&sim, "api.test:80", response);
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let refused = client.websocket(URL).connect().await.unwrap_err();
+        assert_quiet(client.gauges());
+        refused
+    });
+    assert_eq!(run.open_sockets(), 0);
+    run.into_output()
+}
+
+#[test]
+fn a_status_other_than_101_is_an_error_with_that_status() {
+    for status in [200, 301, 401, 403, 404, 426] {
+        let head = format!("HTTP/1.1 {status} X\r\nLocation: /\r\nContent-Length: 2\r\n\r\nno");
+        let error = refused(head);
+        assert!(error.is_status(), "{error}");
+        assert_eq!(error.status().unwrap(), status);
+        assert_eq!(error.url(), Some("http://api.test/chat"));
+    }
+}
+
+#[test]
+fn an_answer_to_another_request_is_a_protocol_error() {
+    let fine = "HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
+    let error = refused(format!("{fine}Sec-WebSocket-Accept: bm8=\r\n\r\n"));
+    assert_eq!(error.kind(), Kind::Protocol, "{error}");
+    assert!(error.to_string().contains("accept key"), "{error}");
+    let error = refused(format!("{fine}\r\n"));
+    assert_eq!(error.kind(), Kind::Protocol, "{error}");
+}
+
+#[test]
+fn an_extension_or_protocol_that_was_not_offered_is_refused() {
+    for lines in [
+        "Sec-WebSocket-Extensions: permessage-deflate\r\n",
+        "Sec-WebSocket-Protocol: v2\r\n",
+    ] {
+        let mut sim = Sim::seeded(1);
+        sim.serve("api.test:80", move |conn| async move {
+            let mut peer = Peer::accept(conn, lines).await?.unwrap();
+            assert!(peer.frame().await?.is_none(), "no frame follows");
+            Ok(())
+        });
+        let client = client(&sim);
+        let run = sim.run(async move {
+            let opening = client.websocket(URL).protocol("v1").connect().await;
+            assert_eq!(opening.unwrap_err().kind(), Kind::Protocol);
+            assert_quiet(client.gauges());
+        });
+        run.expect();
+    }
+}
+
+#[test]
+fn headers_credentials_and_sub_protocols_are_sent_and_one_is_chosen() {
+    let mut sim = Sim::seeded(2);
+    sim.serve("api.test:80", |mut conn| async move {
+        let request = conn.request().await?.unwrap();
+        assert_eq!(request.method(), "GET");
+        assert_eq!(request.target(), "/chat?room=1");
+        assert_eq!(request.header("sec-websocket-protocol"), Some("v2, v1"));
+        assert_eq!(request.header("sec-websocket-version"), Some("13"));
+        assert_eq!(request.header("authorization"), Some("Bearer token"));
+        assert_eq!(request.header("x-default"), Some("d"));
+        assert_eq!(request.header("x-own"), Some("o"));
+        assert_eq!(request.header("sec-websocket-extensions"), None);
+        let lines = "Sec-WebSocket-Protocol: v1\r\n";
+        conn.write_all(switch(&request, lines)).await?;
+        while !conn.read(1024).await?.is_empty() {}
+        Ok(())
+    });
+    let client = builder(&sim).default_header("x-default", "d").build();
+    let run = sim.run(async move {
+        let opening = client.unwrap().websocket("ws://api.test/chat?room=1");
+        let opening = opening.protocol("v2").protocol("v1").header("x-own", "o");
+        let ws = opening.bearer_auth("token").connect().await.unwrap();
+        assert_eq!(ws.protocol(), Some("v1"));
+        assert!(ws.remote_addr().is_some());
+    });
+    run.expect();
+}
+
+#[test]
+fn http_urls_are_the_same_by_another_name() {
+    let mut sim = Sim::seeded(3);
+    echo(&sim);
+    let client = client(&sim);
+    let run = sim.run(async move {
+        for url in ["ws://api.test/", "WS://api.test/", "http://api.test"] {
+            close_in_order(&open_with(client.websocket(url)).await).await;
+        }
+        for url in ["ftp://api.test/", "api.test", "wsx://api.test/"] {
+            let error = client.websocket(url).connect().await.unwrap_err();
+            assert!(error.is_request(), "{error}");
+        }
+        // TLS was not configured.
+        let error = client.websocket("wss://api.test/").connect().await;
+        assert!(error.unwrap_err().is_connect());
+    });
+    run.expect();
+}
+
+#[test]
+fn settings_that_contradict_each_other_are_named() {
+    let mut sim = Sim::seeded(3);
+    echo(&sim);
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let keepalive = fulmar_sim::websocket::Keepalive::every(secs(1)).timeout(secs(2));
+        let opening = client.websocket(URL).keepalive(keepalive).connect().await;
+        let error = opening.unwrap_err();
+        assert!(error.is_builder() && error.to_string().contains("2s"));
+        let opening = client.websocket(URL).protocol("not a token").connect();
+        assert!(opening.await.unwrap_err().is_request());
+    });
+    run.expect();
+}
+
+#[test]
+fn the_opening_has_a_deadline_and_the_open_connection_none() {
+    let mut sim = Sim::seeded(4);
+    echo(&sim);
+    raw(&sim, "slow.test:80", "");
+    let client = client(&sim);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let opening = client
+            .websocket("ws://slow.test/")
+            .timeout(ms(50))
+            .connect();
+        let error = opening.await.unwrap_err();
+        assert!(error.is_deadline(), "{error}");
+        let mut ws = client
+            .websocket(URL)
+            .timeout(ms(500))
+            .connect()
+            .await
+            .unwrap();
+        handle.sleep(secs(600)).await;
+        ws.send("still there").await.unwrap();
+        assert!(ws.recv().await.unwrap().is_some());
+        assert_eq!(client.gauges().busy, 1);
+    });
+    run.expect();
+}
+
+#[test]
+fn who_comes_when_there_are_as_many_as_may_be_waits_for_one_to_end() {
+    let mut sim = Sim::seeded(5);
+    echo(&sim);
+    let client = builder(&sim).websocket_limits(10, 2).build().unwrap();
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let first = open_with(client.websocket(URL)).await;
+        let second = open_with(client.websocket(URL)).await;
+        let third = client.websocket(URL).connect().await.unwrap_err();
+        assert!(
+            third.is_timeout() && third.phase() == Some(Phase::Pool),
+            "{third}"
+        );
+        let opening = client.websocket(URL).timeout(ms(20)).connect();
+        assert!(opening.await.unwrap_err().is_timeout());
+
+        let waiting = client.clone();
+        handle.spawn(async move {
+            let ws = open_with(waiting.websocket(URL)).await;
+            close_in_order(&ws).await;
+        });
+        handle.sleep(secs(1)).await;
+        assert_eq!(client.gauges().busy, 2);
+        drop(first);
+        handle.sleep(secs(1)).await;
+        // One who gave up waiting holds up nobody.
+        let until = handle.now() + ms(1);
+        let third = open_with(client.websocket(URL)).await;
+        let fourth = open_with(client.websocket(URL));
+        assert!(
+            crate::support::until(&handle, until, fourth)
+                .await
+                .is_none()
+        );
+        drop((second, third));
+        for _ in 0..10 {
+            drop(open_with(client.websocket(URL)).await);
+        }
+        assert_quiet(client.gauges());
+    });
+    run.expect();
+}
