@@ -3,6 +3,7 @@
 
 use std::future::{pending, poll_fn, ready};
 use std::net::TcpListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Poll, Waker};
 use std::thread;
@@ -215,6 +216,34 @@ fn a_wake_up_while_a_task_runs_is_not_lost() {
         Poll::Pending
     })));
     wait.recv_timeout(Duration::from_secs(60)).unwrap();
+}
+
+#[test]
+fn a_task_that_is_always_ready_does_not_hold_timers_up() {
+    let _alone = alone();
+    let net = Blocking::new();
+    let over = Arc::new(AtomicBool::new(false));
+    let busy = over.clone();
+    net.spawn(Box::pin(poll_fn(move |cx| {
+        cx.waker().wake_by_ref();
+        if busy.load(Ordering::Relaxed) {
+            return Poll::Ready(());
+        }
+        Poll::Pending
+    })));
+    block_on(net.sleep(net.now() + Duration::from_millis(20)));
+    over.store(true, Ordering::Relaxed);
+}
+
+#[test]
+fn a_timer_outlives_what_it_was_made_by() {
+    let _alone = alone();
+    for _ in 0..200 {
+        let net = Blocking::new();
+        let timer = net.sleep(net.now() + Duration::from_millis(1));
+        drop(net);
+        block_on(timer);
+    }
 }
 
 #[test]

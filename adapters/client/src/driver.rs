@@ -130,8 +130,15 @@ fn look(shared: &Arc<Shared>, now: Instant) -> bool {
     let mut lent = Vec::new();
     for _ in 0..LOOKS {
         let is_more = shared.locked(|state| state.pool.poll_look(LOOK, &mut lent));
+        // All know their places before any is looked at: a look may panic.
+        for (slot, h1) in &mut lent {
+            h1.slot = *slot;
+        }
         for (slot, mut h1) in lent.drain(..) {
-            h1.slot = slot;
+            if h1.lost != shared.lost() {
+                shared.discard(h1, Discard::Spent, "a runtime went away");
+                continue;
+            }
             let is_quiet = h1.is_quiet();
             shared.locked(|state| state.pool.handle_look(now, slot, h1, is_quiet));
         }
@@ -165,14 +172,9 @@ impl Drop for Guard {
             // There is no runtime, or it is gone. Whoever needed it finds out by itself.
             return shared.locked(|state| state.drivers.end(self.runtime));
         }
-        let mut due: Vec<Waker> = Vec::new();
-        shared.locked(|state| {
+        let due: Vec<Waker> = shared.locked(|state| {
             shared.lose_driver(state, self.runtime);
-            while let Some(key) = state.timers.expire(Instant::MAX) {
-                if let Some(waker) = state.timers.get(key) {
-                    due.push(waker.clone());
-                }
-            }
+            state.timers.values().cloned().collect()
         });
         for waker in due {
             waker.wake();

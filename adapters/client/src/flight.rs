@@ -110,7 +110,8 @@ impl<F: Future> Flight<F> {
         let place = self.slots.get_mut(child.slot)?;
         // Its future may be over, and another in its place.
         let mut slot = place.take_if(|slot| Arc::ptr_eq(&slot.child, child))?;
-        child.is_queued.store(false, Ordering::Release);
+        // Acquired, so that the poll sees what a wake before it published.
+        child.is_queued.swap(false, Ordering::AcqRel);
         let waker = Waker::from(child.clone());
         // Out of its place while it runs: one that panics is gone, and nobody waits for it.
         self.free.push(child.slot);

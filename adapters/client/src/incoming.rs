@@ -88,6 +88,10 @@ impl Incoming {
             Poll::Ready(Ok(Data::Chunk(_))) if self.is_overdue(now) => {
                 self.fail(Error::timeout(Phase::Total))
             }
+            // So does the deadline of a shutdown.
+            Poll::Ready(Ok(Data::Chunk(_))) if self.shared.is_cut() => {
+                self.fail(Error::new(Kind::Closed).at(Phase::Body))
+            }
             Poll::Ready(Ok(Data::Chunk(chunk))) => {
                 self.clocks.suspended(now, true);
                 self.delivered += chunk.len() as u64;

@@ -55,7 +55,7 @@ pub trait Net: Send + Sync + 'static {
     /// What the system said.
     fn connect(&self, to: &Endpoint, options: &SocketOptions) -> Connecting;
 
-    /// A timer that is ready at `until` or later.
+    /// A timer that is ready at `until` or later. Where there is no runtime it may never be.
     fn sleep(&self, until: Instant) -> Box<dyn Sleep>;
 
     /// Runs a task to its end, detached. Where the runtime is gone or not there, it drops the task.

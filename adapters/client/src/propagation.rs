@@ -25,6 +25,11 @@ impl Propagation {
         self.attempt = Some(name);
     }
 
+    /// Nobody is told anything, as is usual.
+    fn is_silent(&self) -> bool {
+        self.deadlines.is_empty() && self.attempt.is_none()
+    }
+
     fn header_for(&self, url: &Url) -> Option<DeadlineHeader> {
         let is_it = |(origin, _): &&(Url, _)| origin.origin() == url.origin();
         self.deadlines.iter().find(is_it).map(|(_, header)| *header)
@@ -33,7 +38,18 @@ impl Propagation {
 
 impl Parts {
     /// Writes into the request what this attempt tells. False: it has no time left.
+    #[inline]
     pub(crate) fn stamp(
+        &mut self,
+        shared: &Shared,
+        now: Instant,
+        deadline: Option<Instant>,
+        attempt: u32,
+    ) -> bool {
+        shared.settings.propagation.is_silent() || self.stamp_all(shared, now, deadline, attempt)
+    }
+
+    fn stamp_all(
         &mut self,
         shared: &Shared,
         now: Instant,

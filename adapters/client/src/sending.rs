@@ -265,11 +265,21 @@ impl Live {
                 probe: false,
                 tag,
             };
-            let lease = state.pool.checkout(now, route, ask);
+            let mut lease = state.pool.checkout(now, route, ask);
             bufs = self.account(state, now, route, &lease);
+            self.own(&mut lease);
             (lease, replaced)
         });
         self.handle_lease(shared, parts, cx, now, lease, bufs)
+    }
+
+    /// What was given has an owner before the lock opens: what follows may panic.
+    fn own(&mut self, lease: &mut Result<Lease<Box<H1>, crate::exchange::StreamHandle>, Refusal>) {
+        match lease {
+            Ok(Lease::Idle(slot, h1, _)) => h1.slot = *slot,
+            Ok(Lease::Dial(ticket, _) | Lease::Wait(ticket)) => self.step = Step::Queued(*ticket),
+            _ => {}
+        }
     }
 
     /// Books a first attempt with the route's retry budget, and takes buffers for a connection.
@@ -303,9 +313,12 @@ impl Live {
     ) -> Progress {
         let mut bufs = None;
         let lease = shared.locked_and_driven(|state| {
-            let lease = state.pool.poll_lease(now, ticket);
+            let mut lease = state.pool.poll_lease(now, ticket);
             if matches!(lease, Some(Ok(Lease::Idle(..)))) {
                 bufs = state.lend();
+            }
+            if let Some(lease) = &mut lease {
+                self.own(lease);
             }
             lease
         });
@@ -325,21 +338,18 @@ impl Live {
         bufs: Option<Box<crate::h1::Bufs>>,
     ) -> Progress {
         match lease {
-            Ok(Lease::Idle(slot, mut h1, idle_for)) => {
-                h1.slot = slot;
+            Ok(Lease::Idle(_, h1, idle_for)) => {
                 self.start(shared, parts, now, h1, idle_for, bufs.unwrap_or_default())
             }
             Ok(Lease::Share(_, stream)) => match stream {},
             Ok(Lease::Dial(ticket, slot)) => {
-                self.step = Step::Queued(ticket);
                 self.clocks.entered(now, Phase::Connect);
                 self.dial(shared, parts, now, slot);
                 // The dial may have been refused at once.
                 self.poll_lease(shared, parts, cx, now, ticket)
             }
-            Ok(Lease::Wait(ticket)) => {
+            Ok(Lease::Wait(_)) => {
                 shared.emit(self.id, || Event::Waiting);
-                self.step = Step::Queued(ticket);
                 self.clocks.entered(now, Phase::Pool);
                 self.wait(shared, parts, cx, now)
             }
@@ -438,6 +448,12 @@ impl Live {
             let waker = cx.waker().clone();
             // What comes back is dropped here, outside the lock.
             shared.locked_and_driven(|state| self.registration.register(state, waker, next));
+            // Only now is it known whether anybody runs who will wake the call.
+            if shared.is_halted()
+                && let Some(end) = self.halt(shared, parts, now)
+            {
+                return end;
+            }
         }
         Poll::Pending
     }
@@ -846,12 +862,13 @@ impl Live {
         }
     }
 
+    /// What ends a call says nothing of the attempts before: they may have been processed.
     fn error(&self, error: Error, parts: &Parts, stop: Option<StopReason>) -> Error {
-        error.with_url(parts.url.as_str()).with_history(
-            self.call.attempt(),
-            self.call.attempts(),
-            stop,
-        )
+        let fate = error.fate().max(self.call.fate());
+        error
+            .with_fate(fate)
+            .with_url(parts.url.as_str())
+            .with_history(self.call.attempt(), self.call.attempts(), stop)
     }
 
     /// Ends the call with a response. That is made last, where it goes to: it is big to move.

@@ -193,8 +193,8 @@ impl Shared {
                 self.net.clone(),
                 runtime,
             )));
-            let is_driven = self.lock().drivers.is_running();
-            if is_driven {
+            let state = self.lock();
+            if state.drivers.is_running() {
                 self.halt.fetch_and(!UNDRIVEN, Ordering::Relaxed);
             } else {
                 self.halt.fetch_or(UNDRIVEN, Ordering::Relaxed);
@@ -425,11 +425,7 @@ impl Drop for Shared {
         for driver in state.drivers.list.drain(..) {
             driver.waker.into_iter().for_each(Waker::wake);
         }
-        while let Some(key) = state.timers.expire(Instant::MAX) {
-            if let Some(waker) = state.timers.remove(key) {
-                waker.wake();
-            }
-        }
+        state.timers.values().for_each(Waker::wake_by_ref);
     }
 }
 

@@ -73,8 +73,11 @@ impl Helper {
 
     /// Runs a task to its end. Where there can be no thread, it is dropped.
     pub fn spawn(&self, future: BoxFuture<()>) {
-        if self.0.start().is_ok() {
-            self.0.lock().tasks += 1;
+        let mut state = self.0.lock();
+        let started = self.0.start_in(&mut state).is_ok();
+        state.tasks += usize::from(started);
+        drop(state);
+        if started {
             self.0.push(Task::new(&self.0, future));
         }
     }
@@ -106,13 +109,20 @@ impl Drop for Helper {
 pub fn relieve() -> io::Result<()> {
     // Without thread-locals this thread ends, and is nobody's helper.
     let helped = HELPED.try_with(RefCell::take).unwrap_or_default();
-    helped.upgrade().map_or(Ok(()), |shared| {
-        let mut state = shared.lock();
-        match state.reactor.clone() {
-            Some(reactor) => shared.start_thread(&mut state, reactor),
-            None => Ok(()),
-        }
-    })
+    let Some(shared) = helped.upgrade() else {
+        return Ok(());
+    };
+    let mut state = shared.lock();
+    let started = match state.reactor.clone() {
+        Some(reactor) => shared.start_thread(&mut state, reactor),
+        None => Ok(()),
+    };
+    drop(state);
+    if started.is_err() {
+        // The work is still this thread's; the next one to block tries again.
+        let _ = HELPED.try_with(|mine| mine.replace(helped));
+    }
+    started
 }
 
 impl Shared {
@@ -122,12 +132,17 @@ impl Shared {
     }
 
     fn start(self: &Arc<Self>) -> io::Result<Arc<Reactor>> {
-        let mut state = self.lock();
+        self.start_in(&mut self.lock())
+    }
+
+    /// The same in the section that gives the thread something to do, so that it cannot find nothing
+    /// left in between, and end.
+    fn start_in(self: &Arc<Self>, state: &mut State) -> io::Result<Arc<Reactor>> {
         if let Some(reactor) = &state.reactor {
             return Ok(reactor.clone());
         }
         let reactor = Arc::new(Reactor::new()?);
-        self.start_thread(&mut state, reactor.clone())?;
+        self.start_thread(state, reactor.clone())?;
         state.reactor = Some(reactor.clone());
         Ok(reactor)
     }
@@ -191,14 +206,15 @@ impl State {
             return Step::End;
         }
         self.sleeping = false;
+        // Timers come first: a task that is always ready must not hold them up.
+        let now = StdInstant::now();
+        if self.timers.keys().next().is_some_and(|(at, _)| *at <= now) {
+            let later = self.timers.split_off(&(now, u64::MAX));
+            let due = std::mem::replace(&mut self.timers, later);
+            return Step::Wake(due.into_values().collect());
+        }
         if let Some(task) = self.ready.pop_front() {
             return Step::Run(task);
-        }
-        let now = StdInstant::now();
-        let later = self.timers.split_off(&(now, u64::MAX));
-        let due = std::mem::replace(&mut self.timers, later);
-        if !due.is_empty() {
-            return Step::Wake(due.into_values().collect());
         }
         let next = self.timers.keys().next().map(|(at, _)| *at - now);
         if self.closed && self.tasks == 0 && next.is_none() && reactor.is_empty() {
@@ -260,12 +276,13 @@ impl Future for Alarm {
             self.disarm();
             return Poll::Ready(());
         }
-        if self.shared.start().is_err() {
+        let mut state = self.shared.lock();
+        if self.shared.start_in(&mut state).is_err() {
+            drop(state);
             // No thread, no timer: the one who asks has to ask again.
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
-        let mut state = self.shared.lock();
         let key = self.key.unwrap_or((until, state.keys));
         state.keys += 1;
         let first = state.timers.keys().next().is_none_or(|first| key < *first);

@@ -16,6 +16,13 @@ use std::task::{Context, Poll, Wake, Waker, ready};
 use bytes::BytesMut;
 use fulmar::net::{Stream, Window, WriteBuf, gather};
 
+/// `MSG_NOSIGNAL`: a peer that has gone is an error, and no SIGPIPE for programs that did not ask to
+/// ignore it. socket2 asks for the same on Apple's systems as it makes a socket.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const NO_SIGNAL: i32 = 0x4000;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const NO_SIGNAL: i32 = 0;
+
 /// A socket that a reactor knows.
 ///
 /// Each direction has one waker, the last that was given. Readiness that came since then is reported
@@ -100,8 +107,8 @@ impl<S: Source> Stream for Socket<S> {
         loop {
             let written = gather(buf, |slices| {
                 Poll::Ready(match slices {
-                    [one] => socket.send(one),
-                    many => socket.send_vectored(many),
+                    [one] => socket.send_with_flags(one, NO_SIGNAL),
+                    many => socket.send_vectored_with_flags(many, NO_SIGNAL),
                 })
             });
             match ready!(written) {

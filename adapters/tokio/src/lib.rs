@@ -83,16 +83,16 @@ impl Net for Tokio {
     }
 
     fn sleep(&self, until: Instant) -> Box<dyn Sleep> {
-        let handle = self.handle();
+        let (handle, until) = (self.handle(), self.origin + until.since_origin());
         let _context = handle.as_ref().map(Handle::enter);
-        let timer = tokio::time::sleep_until(self.origin + until.since_origin());
-        Box::new(Timer(self.origin, Box::pin(timer)))
+        let timer = handle
+            .is_some()
+            .then(|| Box::pin(tokio::time::sleep_until(until)));
+        Box::new(Timer(self.origin, timer))
     }
 
     fn spawn(&self, task: BoxFuture<()>) {
-        if let Some(handle) = self.handle() {
-            handle.spawn(task);
-        }
+        let _ = self.handle().map(|handle| handle.spawn(task));
     }
 
     fn runtime(&self) -> u64 {
@@ -110,20 +110,22 @@ impl Net for Tokio {
     }
 }
 
-/// The clock's origin, and the timer.
-struct Timer(tokio::time::Instant, Pin<Box<tokio::time::Sleep>>);
+/// The clock's origin, and the timer: none where there was never a runtime, and nothing then comes.
+struct Timer(tokio::time::Instant, Option<Pin<Box<tokio::time::Sleep>>>);
 
 impl Future for Timer {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.1.as_mut().poll(cx)
+        let timer = self.1.as_mut().map(|timer| timer.as_mut().poll(cx));
+        timer.unwrap_or(Poll::Pending)
     }
 }
 
 impl Sleep for Timer {
     fn reset(&mut self, until: Instant) {
-        self.1.as_mut().reset(self.0 + until.since_origin());
+        let until = self.0 + until.since_origin();
+        self.1.iter_mut().for_each(|t| t.as_mut().reset(until));
     }
 }
 

@@ -34,10 +34,8 @@ impl Stream for Socket {
 
     fn is_quiet(&mut self) -> bool {
         // Where readiness is not remembered nothing is asked of the system.
-        let mut byte = [MaybeUninit::uninit()];
-        let peeked = self.0.try_io(Interest::READABLE, || {
-            SockRef::from(&self.0).peek(&mut byte)
-        });
+        let peek = || SockRef::from(&self.0).peek(&mut [MaybeUninit::uninit()]);
+        let peeked = self.0.try_io(Interest::READABLE, peek);
         peeked.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
     }
 

@@ -107,7 +107,7 @@ impl Clocks {
 
     /// Starts an attempt. Until it enters a phase its time counts as waiting for a connection.
     pub fn begin_attempt(&mut self, now: Instant) {
-        if self.state == State::Finished {
+        if matches!(self.state, State::Finished) {
             return;
         }
         let now = self.account(now);
@@ -121,7 +121,7 @@ impl Clocks {
     /// Gives the attempt that has begun its part of what is left of the call, if that is asked for:
     /// `left` is how many attempts there may be, this one included.
     pub fn split(&mut self, left: u32) {
-        if !self.split || self.overall == NEVER || self.state != State::Begun {
+        if !self.split || self.overall == NEVER || !matches!(self.state, State::Begun) {
             return;
         }
         let whole = self.overall.saturating_sub(self.mark);
@@ -136,7 +136,7 @@ impl Clocks {
     /// starts it. `Body` ends the attempt's own clock. The new phase's clock runs, even where the
     /// former one was suspended. `Attempt` and `Total` are no phases to enter: they are ignored.
     pub fn entered(&mut self, now: Instant, phase: Phase) {
-        if self.state == State::Finished {
+        if matches!(self.state, State::Finished) {
             return;
         }
         let Some(&limit) = self.limits.get(phase as usize) else {
@@ -357,6 +357,9 @@ impl Clocks {
     fn account(&mut self, now: Instant) -> u64 {
         let now = now.as_nanos().max(self.mark);
         let passed = now - self.mark;
+        if passed == 0 {
+            return now;
+        }
         self.mark = now;
         match self.state {
             State::In(phase) => {
