@@ -145,10 +145,15 @@ impl Body {
     ///
     /// The body is consumed: dropping the future gives the rest up and drains or closes its
     /// connection.
-    pub async fn bytes(mut self) -> Result<Bytes, Error> {
-        if let Inner::Bytes(bytes) = self.0 {
-            return Ok(bytes);
+    pub async fn bytes(self) -> Result<Bytes, Error> {
+        match self.0 {
+            Inner::Bytes(bytes) => Ok(bytes),
+            // Boxed, so that the future of a body that is here already is small.
+            _ => Box::pin(self.gather()).await,
         }
+    }
+
+    async fn gather(mut self) -> Result<Bytes, Error> {
         let Some(first) = self.chunk().await? else {
             return Ok(Bytes::new());
         };

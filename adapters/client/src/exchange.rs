@@ -171,6 +171,7 @@ impl Exchange {
     }
 }
 
+#[inline]
 fn finish_h1(
     mut h1: Box<H1>,
     shared: &Arc<Shared>,

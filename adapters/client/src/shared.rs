@@ -484,6 +484,7 @@ impl Registration {
 
     /// Takes the entry out. Its waker is for the caller to drop once the lock is open.
     #[must_use = "a waker is not dropped under the lock"]
+    #[inline]
     pub(crate) fn remove(&mut self, state: &mut State) -> Option<Waker> {
         state.timers.remove(self.key.take()?)
     }

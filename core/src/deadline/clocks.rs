@@ -80,6 +80,8 @@ impl Clocks {
     }
 
     /// As [`new`](Self::new), with limits converted beforehand: what a hot path uses.
+    // Made where it goes to: it is big to move.
+    #[inline]
     pub fn with_limits(now: Instant, limits: &PhaseLimits, deadline: Option<Instant>) -> Self {
         let start = now.as_nanos();
         let deadline = deadline.map_or(NEVER, Instant::as_nanos);
@@ -106,6 +108,7 @@ impl Clocks {
     }
 
     /// Starts an attempt. Until it enters a phase its time counts as waiting for a connection.
+    #[inline]
     pub fn begin_attempt(&mut self, now: Instant) {
         if matches!(self.state, State::Finished) {
             return;
@@ -120,6 +123,7 @@ impl Clocks {
 
     /// Gives the attempt that has begun its part of what is left of the call, if that is asked for:
     /// `left` is how many attempts there may be, this one included.
+    #[inline]
     pub fn split(&mut self, left: u32) {
         if !self.split || self.overall == NEVER || !matches!(self.state, State::Begun) {
             return;
@@ -247,6 +251,7 @@ impl Clocks {
     /// from here: what a call registers with the client's one timer.
     ///
     /// From `Write` on, the phases of the dial do not come back within the attempt.
+    #[inline]
     pub fn lower_bound(&self, now: Instant) -> Option<Instant> {
         let now = now.as_nanos().max(self.mark);
         let shortest = match self.state {
@@ -394,9 +399,8 @@ impl Clocks {
             if self.connect_at < self.next {
                 (self.next, self.which) = (self.connect_at, Phase::Connect);
             }
-            let speed_at = self.speed_at();
-            if speed_at < self.next {
-                (self.next, self.which) = (speed_at, phase);
+            if self.speed.is_some() && self.speed_at() < self.next {
+                (self.next, self.which) = (self.speed_at(), phase);
             }
         }
     }
