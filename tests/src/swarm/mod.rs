@@ -8,8 +8,8 @@
 //! * nothing leaks: no connection in use, no waiter, no task once all calls are over and the client
 //!   is gone, and the pool's numbers add up after every step;
 //! * no request is replayed that may have been processed and must not be, and none is sent without
-//!   end ([`ledger`]);
-//! * a response belongs to its request, and a body that has ended is whole ([`caller`]);
+//!   end (`ledger`);
+//! * a response belongs to its request, and so does every byte of its body (`caller`);
 //! * the same pair leads to the same trace.
 
 mod caller;
