@@ -45,3 +45,19 @@ fn an_idle_poll_tells_nothing_and_changes_nothing() {
     }
     assert!(connection.is_idle() && rx.capacity() == 64);
 }
+
+/// Found by fuzzing: a status line that ends within its version, byte by byte and at once.
+#[test]
+fn a_status_line_that_ends_early_is_wrong_in_the_same_way_however_cut() {
+    h1_response(b"\n\xdd\x8a`+=\nHTTP/1.1\x94\x94\x94 200 \0\xff\xff\xff\0\0\x19\xd9\xdd");
+    for line in [
+        "HTTP/1.1\n 200 OK....",
+        "HTTP/1\n.........",
+        "HT\n..............",
+        "HTTP/1.1 2\n..........",
+    ] {
+        let mut data = vec![0, 0, 0, 0, 0, 0];
+        data.extend_from_slice(line.as_bytes());
+        h1_response(&data);
+    }
+}

@@ -137,13 +137,18 @@ fn status_line<'a>(bytes: &'a [u8], parsed: &mut Parsed) -> Result<Option<&'a [u
         (parsed.status, parsed.reason) = (200, 2);
         return Ok(Some(rest));
     }
-    let Some((line, _)) = bytes.split_first_chunk::<REASON_AT>() else {
-        let ended = bytes.contains(&b'\n');
-        return if ended {
-            Err(HeadError::Status)
-        } else {
-            Ok(None)
-        };
+    let mut short = [b'\n'; REASON_AT];
+    let line = if let Some(line) = bytes.first_chunk() {
+        line
+    } else if bytes.contains(&b'\n') {
+        // A line that ended too early is wrong where it would be with more behind it.
+        short
+            .iter_mut()
+            .zip(bytes)
+            .for_each(|(to, byte)| *to = *byte);
+        &short
+    } else {
+        return Ok(None);
     };
     let [name @ .., minor, space, a, b, c, behind] = line;
     if name != b"HTTP/1." {
