@@ -47,4 +47,5 @@ mod timeouts;
 mod timers;
 mod upgrades;
 mod uploads;
+mod websocket_settings;
 mod websockets;
