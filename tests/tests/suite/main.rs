@@ -30,16 +30,22 @@ macro_rules! suite {
     };
 }
 
+mod batches;
 mod cancellation;
 mod connections;
 mod exchanges;
 mod expectations;
 mod failures;
 mod limits;
+mod policies;
 mod responses;
 mod retries;
+mod scopes;
 mod shutdown;
+mod speeds;
 mod timeouts;
 mod timers;
+mod upgrades;
 mod uploads;
+mod websocket_settings;
 mod websockets;
