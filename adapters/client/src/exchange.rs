@@ -136,6 +136,19 @@ impl Exchange {
         }
     }
 
+    /// Books a success with the retry budget, where nobody has: of a response whose body follows.
+    /// The head shows that the peer works, and nobody may ever read the body to its end.
+    pub(crate) fn earn(&mut self, shared: &Shared, now: Instant) {
+        match self {
+            Self::H1(h1) if h1.is_success() => {
+                h1.judge();
+                shared.locked(|state| state.earn(now, h1.slot));
+            }
+            Self::H1(_) => {}
+            Self::H2(stream) => match *stream {},
+        }
+    }
+
     /// Ends a complete exchange: the connection goes back to the pool, or closes. The call's
     /// registration ends in the same locked section.
     pub(crate) fn finish(

@@ -95,9 +95,10 @@ impl Live {
             }
         };
         let summary = self.summary(now, stop);
-        let Step::Exchanging(exchange) = std::mem::replace(&mut self.step, Step::Over) else {
+        let Step::Exchanging(mut exchange) = std::mem::replace(&mut self.step, Step::Over) else {
             return Poll::Ready(Err(polled_after_end(None)));
         };
+        exchange.earn(shared, now);
         self.clocks.entered(now, Phase::Body);
         // Until the reader asks, its clock stands still: a slow consumer is not a slow peer.
         self.clocks.suspended(now, true);
@@ -127,10 +128,13 @@ impl Live {
         });
         let summary = self.summary(now, None);
         let body = match std::mem::replace(&mut self.step, Step::Over) {
-            Step::Exchanging(exchange) => match exchange {
-                Exchange::H1(h1) => Body::tunnel(Upgraded::new(h1, shared.clone())),
-                Exchange::H2(stream) => match stream {},
-            },
+            Step::Exchanging(mut exchange) => {
+                exchange.earn(shared, now);
+                match exchange {
+                    Exchange::H1(h1) => Body::tunnel(Upgraded::new(h1, shared.clone())),
+                    Exchange::H2(stream) => match stream {},
+                }
+            }
             _ => Body::empty(),
         };
         self.deliver(shared, parts, now, head, body, summary)
