@@ -178,10 +178,8 @@ impl Task {
         if now >= until {
             return Poll::Ready(Err(Fault::new(FaultKind::TimedOut, phase)));
         }
-        if !self.registration.covers(&shared, cx, now, until) {
-            let waker = cx.waker().clone();
-            shared.locked_and_driven(|state| self.registration.register(state, waker, until));
-        }
+        // A client that ends is for the pool to tell, below.
+        self.registration.ensure(&shared, cx, now, until);
         // The pool may have no use for it any more, or want to say so later.
         let (slot, tag) = (self.guard.slot, self.registration.tag());
         let is_wanted =

@@ -467,14 +467,26 @@ impl Registration {
         (key.to_bits(), None)
     }
 
-    /// Whether the polling task will be woken by `deadline`.
-    pub(crate) fn covers(
-        &self,
-        shared: &Shared,
+    /// Sees to it that the polling task is woken by `at`, and sooner where the client ends; says
+    /// whether it has ended for those who wait, or nobody is there to wake them. That is read last:
+    /// what happens later finds the task registered.
+    pub(crate) fn ensure(
+        &mut self,
+        shared: &Arc<Shared>,
         cx: &Context<'_>,
         now: Instant,
-        deadline: Instant,
+        at: Instant,
     ) -> bool {
+        if !self.covers(shared, cx, now, at) {
+            let waker = cx.waker().clone();
+            // What comes back is dropped here, outside the lock.
+            shared.locked_and_driven(|state| self.register(state, waker, at));
+        }
+        shared.is_halted()
+    }
+
+    /// Whether the polling task will be woken by `deadline`.
+    fn covers(&self, shared: &Shared, cx: &Context<'_>, now: Instant, deadline: Instant) -> bool {
         self.key.is_some()
             && self.driver == shared.lost()
             && self.at <= deadline
