@@ -55,7 +55,8 @@ use std::net::{IpAddr, SocketAddr};
 use crate::fault::Fault;
 use crate::time::Instant;
 
-pub use action::{Action, AttemptId, Lookup, Record};
+pub use crate::dns::Record;
+pub use action::{Action, AttemptId, Lookup};
 pub use config::{Config, ConfigError, Known, MIN_GAP};
 pub use failure::Failure;
 use queue::Queue;
