@@ -106,7 +106,7 @@ impl Task {
             match self.secure(stream).await {
                 Ok(wire) => return Ok(wire),
                 // Another address may do better; the race knows whether one is left.
-                Err(fault) => race.dial.handle_failed(self.net.now(), id, fault),
+                Err(fault) => race.lose(self.net.now(), id, fault),
             }
         }
     }
@@ -271,6 +271,7 @@ impl Drop for Guard {
 type Attempts = Vec<(
     AttemptId,
     SocketAddr,
+    Instant,
     BoxFuture<io::Result<Box<dyn Stream>>>,
 )>;
 
@@ -311,6 +312,23 @@ impl Race {
             attempts: Vec::new(),
             opened: Vec::new(),
             resolved: false,
+        }
+    }
+
+    /// The winner's handshake failed.
+    fn lose(&mut self, now: Instant, id: AttemptId, fault: Fault) {
+        let failed = self.dial.failures().len();
+        self.dial.handle_failed(now, id, fault);
+        for failure in self.dial.failures().iter().skip(failed) {
+            self.dns.note_failed(failure.addr, &failure.fault);
+        }
+    }
+
+    /// Attempts that never answered count as failed.
+    fn note_overtaken(&self) {
+        let slow = Fault::new(FaultKind::TimedOut, Phase::Connect);
+        for addr in self.dial.overtaken() {
+            self.dns.note_failed(*addr, &slow);
         }
     }
 
@@ -355,17 +373,21 @@ impl Race {
                     task.emit(|| Event::Connecting { addr });
                     let options = task.options();
                     let attempt = task.net.connect(&Endpoint::Tcp(addr), &options);
-                    self.attempts.push((id, addr, attempt));
+                    self.attempts.push((id, addr, task.net.now(), attempt));
                 }
                 Action::Abandon(id) => {
                     self.attempts.retain(|(attempt, ..)| *attempt != id);
                     self.opened.retain(|(attempt, _)| *attempt != id);
                 }
                 Action::Won(id) => {
+                    self.note_overtaken();
                     let at = self.opened.iter().position(|(opened, _)| *opened == id)?;
                     return Some(Ok(self.opened.swap_remove(at)));
                 }
-                Action::Failed(fault) => return Some(Err(fault)),
+                Action::Failed(fault) => {
+                    self.note_overtaken();
+                    return Some(Err(fault));
+                }
             }
         }
         None
@@ -380,6 +402,7 @@ impl Race {
             until: task.dns_deadline.min(task.deadline),
             limit: task.timeouts.dns,
         };
+        let asker_port = task.url.port();
         let before = self.searches.len();
         self.search_at = Instant::MAX;
         let search_at = &mut self.search_at;
@@ -394,6 +417,8 @@ impl Race {
                         let addresses = addrs.len().min(usize::from(u16::MAX)) as u16;
                         task.emit(|| Event::Resolved { addresses });
                     }
+                    let addrs = answer.as_deref().unwrap_or_default();
+                    dial.remember(&dns.known_of(addrs, asker_port));
                     dial.handle_answer(now, search.record, answer);
                     false
                 }
@@ -412,23 +437,27 @@ impl Race {
             ..
         } = self;
         let before = attempts.len();
-        attempts.retain_mut(|(id, addr, attempt)| match Pin::new(attempt).poll(cx) {
-            Poll::Pending => true,
-            Poll::Ready(Ok(stream)) => {
-                opened.push((*id, stream));
-                dial.handle_connected(now, *id);
-                false
-            }
-            Poll::Ready(Err(error)) => {
-                let fault = fault_of(&error, Phase::Connect);
-                task.emit(|| Event::ConnectFailed {
-                    addr: *addr,
-                    fault: fault.clone(),
-                });
-                dial.handle_failed(now, *id, fault);
-                false
-            }
-        });
+        attempts.retain_mut(
+            |(id, addr, began, attempt)| match Pin::new(attempt).poll(cx) {
+                Poll::Pending => true,
+                Poll::Ready(Ok(stream)) => {
+                    task.dns.note_connected(*addr, now - *began);
+                    opened.push((*id, stream));
+                    dial.handle_connected(now, *id);
+                    false
+                }
+                Poll::Ready(Err(error)) => {
+                    let fault = fault_of(&error, Phase::Connect);
+                    task.emit(|| Event::ConnectFailed {
+                        addr: *addr,
+                        fault: fault.clone(),
+                    });
+                    task.dns.note_failed(*addr, &fault);
+                    dial.handle_failed(now, *id, fault);
+                    false
+                }
+            },
+        );
         attempts.len() < before
     }
 }

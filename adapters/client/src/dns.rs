@@ -1,5 +1,6 @@
 //! Names and their addresses: what a client asks, and what clients share.
 
+mod addresses;
 mod handle;
 mod query;
 mod watch;

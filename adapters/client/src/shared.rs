@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 
 use chacha20::ChaCha8Rng;
+use fulmar_core::fault::{Fault, FaultKind, Phase};
 use fulmar_core::pool::{Discard, Pool, Slot};
 use fulmar_core::time::Instant;
 use fulmar_core::timer::{TimerKey, Timers};
@@ -383,6 +384,10 @@ impl Shared {
             pool.handle_stillborn(now, h1.slot, rng);
         });
         h1.disown();
+        if let Some(peer) = h1.peer.as_deref() {
+            let fault = Fault::new(FaultKind::Eof, Phase::FirstByte);
+            self.settings.dns.note_failed(*peer, &fault);
+        }
         self.emit(0, || Event::Closed {
             connection: h1.id,
             why: "ended before its first response",

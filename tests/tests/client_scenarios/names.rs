@@ -347,3 +347,23 @@ fn where_all_addresses_are_dead_a_call_fails_by_its_connect_timeout() {
     assert_eq!(run.expect().phase(), Some(Phase::Connect));
     assert_eq!(run.elapsed(), secs(5));
 }
+
+#[test]
+fn of_two_addresses_a_dead_one_costs_a_quarter_of_a_second_once() {
+    let mut sim = Sim::seeded(1);
+    closing(&sim);
+    sim.host("api.test").addrs([FIRST, SECOND]);
+    sim.between(.., Fault::half_open("10.9.0.1"));
+    let client = client(&sim);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let mut took = Vec::new();
+        for _ in 0..3 {
+            let begun = handle.now();
+            text(&client, "http://api.test/").await.unwrap();
+            took.push(handle.now() - begun);
+        }
+        took
+    });
+    assert_eq!(*run.expect(), [ms(1 + 250 + 2 + 2), ms(2 + 2), ms(2 + 2)]);
+}

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::Waker;
 
 use chacha20::ChaCha8Rng;
+use fulmar_core::dial::Memory;
 use fulmar_core::dns::{self, Cache, QueryId};
 
 use super::{DnsBuilder, Resolve};
@@ -44,6 +45,7 @@ pub(super) struct Live {
 pub(super) struct State {
     pub(super) cache: Cache,
     pub(super) rng: ChaCha8Rng,
+    pub(super) memory: Memory,
     /// Whom to wake when a query ends.
     pub(super) askers: BTreeMap<QueryId, Vec<Waker>>,
     pub(super) clients: Vec<Weak<Shared>>,
@@ -78,6 +80,7 @@ impl Dns {
             clock: client.net.clone(),
             state: Mutex::new(State {
                 cache: Cache::new(self.names.settings.config()),
+                memory: Memory::new(),
                 rng,
                 askers: BTreeMap::new(),
                 clients: Vec::new(),
