@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 
 use chacha20::ChaCha8Rng;
+use fulmar_core::fault::{Fault, FaultKind, Phase};
 use fulmar_core::pool::{Discard, Pool, Slot};
 use fulmar_core::time::Instant;
 use fulmar_core::timer::{TimerKey, Timers};
@@ -18,6 +19,7 @@ use fulmar_core::trace::{Event, Record};
 use rand_core::SeedableRng;
 
 use crate::builder::Settings;
+use crate::dns::Watched;
 use crate::driver::{self, Drain};
 use crate::exchange::StreamHandle;
 use crate::h1::{Bufs, H1};
@@ -63,6 +65,8 @@ pub(crate) struct State {
         reason = "they move between here and connections as pointers"
     )]
     bufs: Vec<Box<Bufs>>,
+    /// Names on which connections depend.
+    pub(crate) watched: Watched,
     /// The address that was connected to last: many connections have the same.
     peer: Option<Arc<SocketAddr>>,
     connections: u64,
@@ -148,22 +152,27 @@ impl Drivers {
 }
 
 impl Shared {
-    pub(crate) fn new(net: Arc<dyn Net>, settings: Settings) -> Self {
+    pub(crate) fn new(net: Arc<dyn Net>, settings: Settings) -> Arc<Self> {
         let mut seed = [0; 48];
         net.entropy(&mut seed);
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| seed[at + i]));
         let pool = Pool::new(settings.pool, [word(32), word(40)], net.now());
+        let key = std::array::from_fn(|i| seed[i]);
+        // The other one draws from a stream of its own.
+        let mut fork = ChaCha8Rng::from_seed(key);
+        fork.set_stream(1);
         let state = State {
             pool,
             timers: Timers::new(),
-            rng: ChaCha8Rng::from_seed(std::array::from_fn(|i| seed[i])),
+            rng: ChaCha8Rng::from_seed(key),
             drivers: Drivers::default(),
             drains: VecDeque::new(),
             bufs: Vec::new(),
+            watched: Watched::default(),
             peer: None,
             connections: 0,
         };
-        Self {
+        let shared = Arc::new(Self {
             net,
             #[cfg(feature = "websocket")]
             websockets: Arc::new(crate::websocket::Cap::new(settings.websockets)),
@@ -173,7 +182,9 @@ impl Shared {
             calls: AtomicU64::new(0),
             lost: AtomicU32::new(0),
             halt: AtomicU8::new(0),
-        }
+        });
+        shared.settings.dns.join(&shared, fork);
+        shared
     }
 
     /// Runs `section` under the lock and sees to it that the driver runs: from where tasks may be
@@ -373,6 +384,10 @@ impl Shared {
             pool.handle_stillborn(now, h1.slot, rng);
         });
         h1.disown();
+        if let Some(peer) = h1.peer.as_deref() {
+            let fault = Fault::new(FaultKind::Eof, Phase::FirstByte);
+            self.settings.dns.note_failed(*peer, &fault);
+        }
         self.emit(0, || Event::Closed {
             connection: h1.id,
             why: "ended before its first response",
