@@ -187,7 +187,9 @@ impl Handshake {
             return Err(HandshakeError::Status(status));
         }
         // As on the wire: a colon, a space, and the end of the line.
-        let lines = fields.iter().map(|(name, value)| name.len() + value.len() + 4);
+        let lines = fields
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 4);
         if fields.len() > FIELDS || lines.sum::<usize>() > HEAD_BYTES {
             return Err(HandshakeError::TooLong);
         }
