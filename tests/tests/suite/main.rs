@@ -41,6 +41,7 @@ mod policies;
 mod responses;
 mod retries;
 mod scopes;
+mod sessions;
 mod shutdown;
 mod speeds;
 mod timeouts;

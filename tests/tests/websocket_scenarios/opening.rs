@@ -1,5 +1,6 @@
 //! The handshake, as part of the client's own request path.
 
+use fulmar_sim::websocket::Refused;
 use fulmar_sim::{Error, Kind, Phase, Sim};
 
 use crate::server::{Peer, URL, close_in_order, echo, open_with, switch};
@@ -21,13 +22,26 @@ fn refused(response: impl Into<Vec<u8>>) -> Error {
 
 #[test]
 fn a_status_other_than_101_is_an_error_with_that_status() {
-    for status in [200, 301, 401, 403, 404, 426] {
-        let head = format!("HTTP/1.1 {status} X\r\nLocation: /\r\nContent-Length: 2\r\n\r\nno");
+    for status in [200, 300, 401, 403, 404, 426] {
+        let head = format!("HTTP/1.1 {status} X\r\nX-Why: closed\r\nContent-Length: 2\r\n\r\nno");
         let error = refused(head);
         assert!(error.is_status(), "{error}");
         assert_eq!(error.status().unwrap(), status);
         assert_eq!(error.url(), Some("http://api.test/chat"));
+        let answer = Refused::of(&error).unwrap();
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.headers()["x-why"], "closed");
+        assert_eq!(&answer.body()[..], b"no");
     }
+}
+
+#[test]
+fn of_the_body_of_a_refusal_the_beginning_is_kept() {
+    let length = 1 << 20;
+    let mut response = format!("HTTP/1.1 403 X\r\nContent-Length: {length}\r\n\r\n").into_bytes();
+    response.resize(response.len() + length, b'.');
+    let error = refused(response);
+    assert_eq!(Refused::of(&error).unwrap().body().len(), 16 * 1024);
 }
 
 #[test]
@@ -38,6 +52,36 @@ fn an_answer_to_another_request_is_a_protocol_error() {
     assert!(error.to_string().contains("accept key"), "{error}");
     let error = refused(format!("{fine}\r\n"));
     assert_eq!(error.kind(), Kind::Protocol, "{error}");
+}
+
+#[test]
+fn a_head_that_is_longer_than_a_handshake_needs_is_refused() {
+    for (fields, value, is_fine) in [
+        (60, 10, true),
+        (62, 10, false),
+        (40, 300, true),
+        (40, 450, false),
+    ] {
+        let mut sim = Sim::seeded(1);
+        let line = |n| format!("X-{n}: {}\r\n", "v".repeat(value));
+        let lines: String = (0..fields).map(line).collect();
+        sim.serve("api.test:80", move |conn| {
+            let lines = lines.clone();
+            async move {
+                let mut peer = Peer::accept(conn, &lines).await?.unwrap();
+                peer.echo().await
+            }
+        });
+        let client = client(&sim);
+        let run = sim.run(async move { client.websocket(URL).connect().await.map(drop) });
+        match run.into_output() {
+            Ok(()) => assert!(is_fine, "{fields} fields of {value}"),
+            Err(error) => {
+                assert!(!is_fine, "{error}");
+                assert_eq!(error.kind(), Kind::Protocol, "{error}");
+            }
+        }
+    }
 }
 
 #[test]
