@@ -11,6 +11,7 @@ pub mod fault;
 pub mod h1;
 pub mod http;
 pub mod origin;
+pub mod pattern;
 pub mod pool;
 pub mod retry;
 #[cfg(feature = "websocket")]
@@ -19,6 +20,7 @@ pub mod time;
 pub mod timer;
 pub mod tls;
 pub mod trace;
+pub mod turnstile;
 #[cfg(feature = "websocket")]
 pub mod ws;
 

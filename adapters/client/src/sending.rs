@@ -31,6 +31,7 @@ use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::exchange::{Exchange, Reply};
 use crate::h1::{Failure, H1, Upload};
+use crate::in_flight::{self, Pass};
 use crate::incoming::Incoming;
 use crate::request::Parts;
 use crate::response::{Response, Summary};
@@ -62,6 +63,8 @@ struct Live {
     clocks: Clocks,
     call: Call,
     registration: Registration,
+    /// Where calls in flight are capped: a place among them, or in the queue for it.
+    pass: Option<Box<Pass>>,
     upload: Upload,
     step: Step,
     /// Of the attempt that runs.
@@ -74,6 +77,8 @@ struct Live {
 }
 
 enum Step {
+    /// Waits until it may be in flight.
+    Entering,
     Begin,
     Lease,
     Queued(Ticket),
@@ -174,14 +179,20 @@ impl Live {
             method: parts.method.clone(),
             url: parts.url.text(),
         });
+        let own = options.and_then(|o| o.profile.as_ref()?.in_flight);
+        let pass = Pass::of(shared, own.map(|(turnstile, _)| turnstile));
         Self {
             id,
             started: now,
             clocks: Clocks::with_limits(now, limits, deadline),
             call: Call::new(parts.facts(), retry.clone()),
             registration: Registration::default(),
+            step: match pass {
+                Some(_) => Step::Entering,
+                None => Step::Begin,
+            },
+            pass,
             upload: Upload::new(Body::empty()),
-            step: Step::Begin,
             reused: false,
             idle_for: Duration::ZERO,
             fresh: false,
@@ -198,6 +209,7 @@ impl Live {
         now: Instant,
     ) -> Progress {
         match &mut self.step {
+            Step::Entering => self.enter(shared, parts, cx, now),
             Step::Begin => self.begin_attempt(shared, parts, cx, now),
             Step::Lease => self.lease(shared, parts, cx, now),
             Step::Queued(ticket) => {
@@ -227,6 +239,44 @@ impl Live {
         }
     }
 
+    /// Waits for its place among the calls in flight: as long as for a connection.
+    #[cold]
+    fn enter(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &mut Parts,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Progress {
+        let Some(pass) = &mut self.pass else {
+            self.step = Step::Begin;
+            return Poll::Ready(Ok(None));
+        };
+        if self.clocks.phase().is_none() {
+            self.clocks.entered(now, Phase::Pool);
+        }
+        let bound = self.clocks.lower_bound(now).unwrap_or(Instant::MAX);
+        let waker = cx.waker().clone();
+        let registration = &mut self.registration;
+        let (entered, _replaced) = shared.locked_and_driven(|state| {
+            let (tag, replaced) = registration.register(state, waker, bound);
+            (pass.enter(state, tag), replaced)
+        });
+        let error = match entered {
+            in_flight::Progress::Inside => {
+                self.step = Step::Begin;
+                return Poll::Ready(Ok(None));
+            }
+            in_flight::Progress::Full => pass.refused(),
+            in_flight::Progress::Queued => match self.clocks.expired(now) {
+                Some(phase) => pass.too_late(phase),
+                None => return self.wait(shared, parts, cx, now),
+            },
+        };
+        self.step = Step::Over;
+        Poll::Ready(Err(self.error(error, parts, None)))
+    }
+
     fn begin_attempt(
         &mut self,
         shared: &Arc<Shared>,
@@ -253,7 +303,8 @@ impl Live {
         now: Instant,
     ) -> Progress {
         let bound = self.clocks.lower_bound(now).unwrap_or(Instant::MAX);
-        let route = parts.url.origin();
+        let route = parts.route();
+        let limit = parts.profile().and_then(|manner| manner.per_origin);
         let mut bufs = None;
         let waker = cx.waker().clone();
         let (lease, _replaced) = shared.locked_and_driven(|state| {
@@ -265,6 +316,9 @@ impl Live {
                 probe: false,
                 tag,
             };
+            if let Some(connections) = limit {
+                state.pool.limit_route(now, route, connections);
+            }
             let mut lease = state.pool.checkout(now, route, ask);
             bufs = self.account(state, now, route, &lease);
             self.own(&mut lease);
@@ -362,7 +416,8 @@ impl Live {
         let timeouts = options
             .and_then(|o| o.timeouts.as_ref())
             .unwrap_or(&shared.settings.timeouts);
-        crate::dial::spawn(shared, &parts.url, slot, timeouts, self.id, now);
+        let socket = parts.socket(&shared.settings);
+        crate::dial::spawn(shared, &parts.url, socket, slot, timeouts, self.id, now);
     }
 
     /// The pool gave a connection: looks at it once, and begins the exchange.
@@ -470,12 +525,12 @@ impl Live {
                 self.give_up_exchange(shared, "the client is closed");
                 Some(Poll::Ready(Err(self.error(error, parts, None))))
             }
-            Step::Resting(_) if shared.is_closed() => {
+            Step::Resting(_) | Step::Entering if shared.is_closed() => {
                 self.step = Step::Over;
                 let error = Error::new(Kind::Closed);
                 Some(Poll::Ready(Err(self.error(error, parts, None))))
             }
-            Step::Resting(_) | Step::Queued(_) if shared.is_undriven() => {
+            Step::Resting(_) | Step::Queued(_) | Step::Entering if shared.is_undriven() => {
                 Some(self.fail_undriven(shared, parts, now))
             }
             _ => None,
@@ -578,7 +633,7 @@ impl Live {
         self.clocks.entered(now, Phase::Body);
         // Until the reader asks, its clock stands still: a slow consumer is not a slow peer.
         self.clocks.suspended(now, true);
-        let incoming = Incoming::new(
+        let mut incoming = Incoming::new(
             shared.clone(),
             exchange,
             std::mem::replace(&mut self.upload, Upload::new(Body::empty())),
@@ -588,6 +643,7 @@ impl Live {
             parts.url.clone(),
             (self.call.attempt(), self.call.attempts().to_vec()),
         );
+        incoming.pass = self.pass.take();
         let body = Body::incoming(Box::new(incoming));
         self.deliver(shared, parts, now, head, body, summary)
     }
@@ -627,7 +683,7 @@ impl Live {
         self.call.consult(Seen::Status(facts.status));
         let verdict = shared.locked(|state| {
             let State { pool, rng, .. } = state;
-            let budget = pool.budget(now, parts.url.origin());
+            let budget = pool.budget(now, parts.route());
             self.call.handle_head(now, &facts, overall, budget, rng)
         });
         if let Step::Exchanging(exchange) = &self.step {
@@ -762,7 +818,7 @@ impl Live {
             cause,
         };
         parts.take_back(upload);
-        let route = parts.url.origin();
+        let route = parts.route();
         let overall = self.clocks.overall();
         self.call.consult(Seen::Failure(&facts.cause));
         let verdict = shared.locked(|state| {
@@ -890,6 +946,7 @@ impl Live {
     /// The call is over: nobody is to wake it, and those who watch hear how it ended.
     fn end(&mut self, shared: &Shared, now: Instant, outcome: impl FnOnce() -> Outcome) {
         self.step = Step::Over;
+        self.pass = None;
         if self.registration.is_registered() {
             shared.locked(|state| self.registration.remove(state));
         }
@@ -953,7 +1010,7 @@ impl Parts {
             method: &self.method,
             target: tunnel_to.as_deref().unwrap_or(self.url.target()),
             host: tunnel_to.as_deref().unwrap_or(self.url.authority()),
-            defaults: &shared.settings.defaults,
+            defaults: self.defaults(&shared.settings),
             headers: self
                 .headers
                 .as_deref()
