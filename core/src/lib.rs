@@ -13,6 +13,7 @@ pub mod h1;
 pub mod http;
 mod lru;
 pub mod origin;
+pub mod pattern;
 pub mod pool;
 pub mod retry;
 #[cfg(feature = "websocket")]
@@ -21,6 +22,7 @@ pub mod time;
 pub mod timer;
 pub mod tls;
 pub mod trace;
+pub mod turnstile;
 #[cfg(feature = "websocket")]
 pub mod ws;
 

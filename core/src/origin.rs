@@ -7,6 +7,7 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::net::Ipv6Addr;
+use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -287,6 +288,7 @@ pub struct Route {
     origin: Origin,
     via: Option<Origin>,
     profile: u32,
+    socket: Option<Arc<Path>>,
 }
 
 impl Route {
@@ -297,13 +299,14 @@ impl Route {
             origin,
             via: None,
             profile: 0,
+            socket: None,
         }
     }
 
     /// The same route through a proxy.
     #[must_use]
     pub fn with_via(self, via: Origin) -> Self {
-        Self::keyed(self.origin, Some(via), self.profile)
+        Self::keyed(self.origin, Some(via), self.profile, self.socket)
     }
 
     /// The same route in another manner. The number stands for whatever the client distinguishes:
@@ -311,7 +314,13 @@ impl Route {
     /// default.
     #[must_use]
     pub fn with_profile(self, profile: u32) -> Self {
-        Self::keyed(self.origin, self.via, profile)
+        Self::keyed(self.origin, self.via, profile, self.socket)
+    }
+
+    /// The same route over the unix socket at `path`, whatever address the origin has.
+    #[must_use]
+    pub fn with_unix_socket(self, path: Arc<Path>) -> Self {
+        Self::keyed(self.origin, self.via, self.profile, Some(path))
     }
 
     /// The origin at the end.
@@ -329,24 +338,35 @@ impl Route {
         self.profile
     }
 
+    /// The unix socket that it goes over.
+    pub fn unix_socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
+    }
+
     /// All of it as one string; of a direct route in the default manner, the origin's own.
     pub fn key(&self) -> &str {
         &self.key
     }
 
-    fn keyed(origin: Origin, via: Option<Origin>, profile: u32) -> Self {
-        // Origins hold no space and no `#`, hence no two routes share a key.
-        let key = match (&via, profile) {
+    fn keyed(origin: Origin, via: Option<Origin>, profile: u32, socket: Option<Arc<Path>>) -> Self {
+        // Origins hold no space and no `#`, and the path comes last, escaped so that paths
+        // that differ look different: hence no two routes share a key.
+        let mut key = match (&via, profile) {
             (None, 0) => Arc::clone(&origin.text),
             (None, profile) => format!("{origin} #{profile}").into(),
             (Some(via), 0) => format!("{origin} {via}").into(),
             (Some(via), profile) => format!("{origin} {via} #{profile}").into(),
         };
+        if let Some(path) = &socket {
+            let path = path.as_os_str().as_encoded_bytes().escape_ascii();
+            key = format!("{key} @{path}").into();
+        }
         Self {
             key,
             origin,
             via,
             profile,
+            socket,
         }
     }
 }
@@ -457,6 +477,13 @@ mod tests {
             direct.clone().with_via(proxy.clone()),
             direct.clone().with_via(proxy.clone()).with_profile(1),
             Route::direct(proxy.clone()).with_via(origin),
+            direct.clone().with_unix_socket(Path::new("/a").into()),
+            direct.clone().with_unix_socket(Path::new("/b").into()),
+            direct.clone().with_unix_socket(Path::new("/a\" #1").into()),
+            direct
+                .clone()
+                .with_profile(1)
+                .with_unix_socket(Path::new("/a").into()),
         ];
         for (i, a) in routes.iter().enumerate() {
             for (j, b) in routes.iter().enumerate() {

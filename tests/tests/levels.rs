@@ -9,7 +9,15 @@ use std::path::{Path, PathBuf};
 const LEVELS: [&[&str]; 5] = [
     &["time", "fault", "buf"],
     &[
-        "trace", "timer", "backoff", "budget", "origin", "http", "lru",
+        "trace",
+        "timer",
+        "backoff",
+        "budget",
+        "origin",
+        "pattern",
+        "turnstile",
+        "http",
+        "lru",
     ],
     &["h1", "h2", "deadline", "cookie", "dns", "tls", "decode"],
     &["ws", "retry", "redirect", "pool", "dial", "proxy"],

@@ -120,6 +120,12 @@ macro_rules! on {
             fn a_client_on_a_unix_socket_sends_the_host_of_the_url_and_keeps_the_connection() {
                 client_on_unix_socket::<$runtime>();
             }
+
+            #[cfg(unix)]
+            #[test]
+            fn a_request_over_a_unix_socket_takes_no_connection_over_tcp_and_the_other_way_round() {
+                request_over_unix_socket::<$runtime>();
+            }
         }
     )*};
 }
@@ -216,6 +222,42 @@ fn client_on_unix_socket<R: Runtime>() {
         let host = runtime.block_on(text(&client, "http://docker.test/v1/info".into()));
         assert_eq!(host, "docker.test");
     }
+    drop(client);
+    server.join().unwrap();
+    std::fs::remove_file(&path).unwrap();
+}
+
+#[cfg(unix)]
+fn request_over_unix_socket<R: Runtime>() {
+    use std::io::{BufRead, BufReader};
+
+    let (runtime, tcp) = (R::start(), Loopback::echo());
+    let name = std::any::type_name::<R>().replace("::", "-");
+    let name = format!("fulmar-request-{}-{name}", std::process::id());
+    let path = std::env::temp_dir().join(name);
+    let _ = std::fs::remove_file(&path);
+    let listener = std::os::unix::net::UnixListener::bind(&path).unwrap();
+    let server = thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let lines = BufReader::new(stream.try_clone().unwrap()).lines();
+        for line in lines.map_while(Result::ok).filter(String::is_empty) {
+            let answer = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nunix";
+            stream.write_all(answer).unwrap();
+            drop(line);
+        }
+    });
+    let client = Client::new(runtime.net());
+    // The same origin by turns: what idles of one transport is never the other's.
+    for n in 0..3 {
+        let body = runtime.block_on(text(&client, tcp.url("/tcp")));
+        assert_eq!(body, "/tcp");
+        let call = client.get(tcp.url("/")).unix_socket(&path).send();
+        let response = runtime.block_on(async { call.await.unwrap() });
+        assert_eq!(response.is_reused(), n > 0);
+        let body = runtime.block_on(async { response.text().await.unwrap() });
+        assert_eq!(body, "unix");
+    }
+    assert_eq!((tcp.requests().len(), client.gauges().total), (3, 2));
     drop(client);
     server.join().unwrap();
     std::fs::remove_file(path).unwrap();

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use fulmar_core::deadline::{DeadlineHeader, PhaseLimits, Timeouts};
 use fulmar_core::http::EncodedFields;
 use fulmar_core::retry::Retry;
 use fulmar_core::tls::Connector;
+use fulmar_core::turnstile::Turnstile;
 use fulmar_core::{h1, pool};
 use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
@@ -18,6 +19,7 @@ use crate::dns::{Dns, DnsBuilder, Resolve};
 use crate::error::{Error, Kind};
 use crate::net::{Net, SocketOptions};
 use crate::observer::Observer;
+use crate::profile::{Manner, Profile};
 use crate::propagation::Propagation;
 use crate::request::field;
 use crate::shared::Shared;
@@ -35,7 +37,10 @@ pub(crate) struct Settings {
     pub(crate) no_headers: HeaderMap,
     pub(crate) h1: h1::Limits,
     pub(crate) socket: SocketOptions,
-    pub(crate) unix_socket: Option<PathBuf>,
+    pub(crate) unix_socket: Option<Arc<Path>>,
+    /// The first that matches is the one.
+    pub(crate) profiles: Vec<Arc<Manner>>,
+    pub(crate) max_in_flight: Option<usize>,
     pub(crate) dns: Dns,
     pub(crate) tls: Option<Arc<dyn Connector>>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
@@ -49,6 +54,20 @@ pub(crate) struct Settings {
     /// Whether the defaults hold credentials, which only the origins that were asked for may see.
     #[cfg(feature = "websocket")]
     pub(crate) has_credentials: bool,
+}
+
+impl Settings {
+    /// The client's, and those of profiles by their numbers.
+    pub(crate) fn turnstiles(&self) -> Vec<Turnstile> {
+        let profiles = self.profiles.iter().filter_map(|manner| manner.in_flight);
+        let limits = profiles.map(|(_, calls)| calls);
+        let client = self.max_in_flight.unwrap_or(usize::MAX);
+        let waiters = self.pool.effective_limits().waiters.unwrap_or(u32::MAX) as usize;
+        std::iter::once(client)
+            .chain(limits)
+            .map(|limit| Turnstile::new(limit, waiters))
+            .collect()
+    }
 }
 
 /// Configures a [`Client`]. Every setting has a default; contradictory ones fail
@@ -65,6 +84,8 @@ pub struct ClientBuilder {
     unix_socket: Option<PathBuf>,
     dns: DnsBuilder,
     shared_dns: Option<Dns>,
+    profiles: Vec<(String, Profile)>,
+    max_in_flight: Option<usize>,
     tls: Option<Arc<dyn Connector>>,
     observer: Option<Arc<dyn Observer>>,
     propagation: Propagation,
@@ -88,6 +109,8 @@ impl ClientBuilder {
             unix_socket: None,
             dns: DnsBuilder::default(),
             shared_dns: None,
+            profiles: Vec::new(),
+            max_in_flight: None,
             tls: None,
             observer: None,
             propagation: Propagation::default(),
@@ -103,6 +126,13 @@ impl ClientBuilder {
     /// and TLS 3 s), write without progress 10 s, first byte 15 s, between bytes 15 s, total off.
     pub fn timeouts(mut self, timeouts: Timeouts) -> Self {
         self.timeouts = timeouts;
+        self
+    }
+
+    /// Limits every call, from its first poll to the last byte of the body, retries included: the
+    /// `total` of [`timeouts`](Self::timeouts). Default: no limit.
+    pub fn timeout(mut self, total: impl Into<Option<Duration>>) -> Self {
+        self.timeouts = self.timeouts.total(total);
         self
     }
 
@@ -208,6 +238,38 @@ impl ClientBuilder {
         self
     }
 
+    /// Treats the hosts of `pattern` in another manner. Of several the first that matches is the one,
+    /// in the order in which they were added. Connections of two profiles are never mixed, nor are
+    /// their retry budgets.
+    ///
+    /// | pattern | matches |
+    /// |---|---|
+    /// | `*` | every host |
+    /// | `api.test` | that host alone |
+    /// | `*.corp.test` | every host below `corp.test`, and not `corp.test` itself |
+    /// | `10.0.0.1`, `[::1]` | that address, where a URL is written with it |
+    /// | `10.0.0.0/8`, `[fd00::]/8` | every address that begins with so many of its bits |
+    ///
+    /// Each may end in `:port`, and matches that port alone then. What is none of these fails
+    /// [`build`](Self::build), which names it.
+    pub fn profile(mut self, pattern: impl Into<String>, profile: Profile) -> Self {
+        self.profiles.push((pattern.into(), profile));
+        self
+    }
+
+    /// Sets how many calls are in flight at a time, of all handles of the client. Others wait, in
+    /// their order, for as long as for a connection of the pool. Default: no cap. Zero lets none
+    /// begin until the cap is raised ([`Client::set_max_in_flight`]).
+    ///
+    /// A call is in flight from its first poll until its response's body ends or is dropped, in its
+    /// rests before another attempt, too; so one that holds a response and sends another request may
+    /// wait for itself. A connection that was upgraded is no longer in flight. As many may wait as
+    /// for connections ([`Limits::waiters`](pool::Limits::waiters)).
+    pub fn max_in_flight(mut self, calls: usize) -> Self {
+        self.max_in_flight = Some(calls);
+        self
+    }
+
     /// Sets what makes `https` connections secure. Without it `https` URLs fail.
     pub fn tls(mut self, connector: impl Connector + 'static) -> Self {
         self.tls = Some(Arc::new(connector));
@@ -286,15 +348,30 @@ impl ClientBuilder {
             return Err(wrong(text.into()));
         }
         let defaults = EncodedFields::new(&self.headers).map_err(|e| wrong(e.into()))?;
-        Ok(self.with(defaults))
+        let profiles = self.manners()?;
+        Ok(self.with(defaults, profiles))
     }
 
     /// Builds a client of which nothing was set: the defaults are valid.
     pub(crate) fn build_valid(self) -> Client {
-        self.with(EncodedFields::default())
+        self.with(EncodedFields::default(), Vec::new())
     }
 
-    fn with(self, defaults: EncodedFields) -> Client {
+    /// The profiles, checked and numbered.
+    fn manners(&mut self) -> Result<Vec<Arc<Manner>>, Error> {
+        let total = self.pool.effective_limits().total.unwrap_or(u32::MAX);
+        let mut turnstile = 1;
+        let mut manners = Vec::new();
+        for (number, (pattern, profile)) in (1..).zip(std::mem::take(&mut self.profiles)) {
+            let headers = &self.headers;
+            let manner = Manner::new(&pattern, profile, number, turnstile, headers, total)?;
+            turnstile += usize::from(manner.in_flight.is_some());
+            manners.push(Arc::new(manner));
+        }
+        Ok(manners)
+    }
+
+    fn with(self, defaults: EncodedFields, profiles: Vec<Arc<Manner>>) -> Client {
         let settings = Settings {
             phase_limits: self.timeouts.limits(),
             timeouts: self.timeouts,
@@ -304,7 +381,9 @@ impl ClientBuilder {
             no_headers: HeaderMap::new(),
             h1: self.h1,
             socket: self.socket,
-            unix_socket: self.unix_socket,
+            unix_socket: self.unix_socket.map(Arc::from),
+            profiles,
+            max_in_flight: self.max_in_flight,
             dns: self.shared_dns.unwrap_or_default(),
             tls: self.tls,
             observer: self.observer,

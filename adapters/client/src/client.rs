@@ -9,6 +9,8 @@ use fulmar_core::time::Instant;
 use http::Method;
 
 use crate::builder::ClientBuilder;
+use crate::error::Error;
+use crate::explain::Explanation;
 use crate::net::Net;
 use crate::request::RequestBuilder;
 use crate::shared::Shared;
@@ -66,6 +68,24 @@ impl Client {
     /// [`RequestBuilder::deadline`].
     pub fn deadline(&self, after: Duration) -> Instant {
         self.shared.net.now() + after
+    }
+
+    /// What a request would meet if it were sent now, and what is in force for it. A dry run: nothing
+    /// is sent, resolved, dialled or counted, and no state changes. The client that made the request is
+    /// the one that is asked.
+    ///
+    /// ```
+    /// # fn example(client: fulmar::Client) -> Result<(), fulmar::Error> {
+    /// println!("{}", client.explain(&client.get("http://api.test/"))?);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The request is invalid.
+    pub fn explain(&self, request: &RequestBuilder) -> Result<Explanation, Error> {
+        request.explain()
     }
 
     /// How many connections there are, and in which state, and how many requests wait for one.

@@ -7,6 +7,7 @@
 use std::future::poll_fn;
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -35,6 +36,7 @@ use crate::wire::Wire;
 pub(crate) fn spawn(
     shared: &Arc<Shared>,
     url: &Url,
+    socket: Option<Arc<Path>>,
     slot: Slot,
     timeouts: &Timeouts,
     call: u64,
@@ -50,6 +52,7 @@ pub(crate) fn spawn(
         },
         net: shared.net.clone(),
         url: url.clone(),
+        socket,
         deadline: after(timeouts.connect),
         dns_deadline: after(timeouts.dns),
         timeouts: *timeouts,
@@ -67,6 +70,8 @@ struct Task {
     guard: Guard,
     net: Arc<dyn Net>,
     url: Url,
+    /// The unix socket to connect to, instead of the host.
+    socket: Option<Arc<Path>>,
     deadline: Instant,
     dns_deadline: Instant,
     timeouts: Timeouts,
@@ -97,7 +102,8 @@ impl Task {
     }
 
     async fn open(&mut self) -> Result<Wire, Fault> {
-        if let Some(to) = self.unix_socket() {
+        if let Some(path) = &self.socket {
+            let to = Endpoint::Unix(path.to_path_buf());
             return self.open_unix(&to).await;
         }
         let mut race = Race::new(self, self.net.now());
@@ -109,12 +115,6 @@ impl Task {
                 Err(fault) => race.lose(self.net.now(), id, fault),
             }
         }
-    }
-
-    fn unix_socket(&self) -> Option<Endpoint> {
-        let shared = self.guard.shared.upgrade()?;
-        let path = shared.settings.unix_socket.clone()?;
-        Some(Endpoint::Unix(path))
     }
 
     /// There is one address, and nothing to race.
@@ -470,6 +470,6 @@ impl Task {
 }
 
 /// The host as a resolver or a certificate has it: IPv6 literals without brackets.
-fn bare_host(url: &Url) -> &str {
+pub(crate) fn bare_host(url: &Url) -> &str {
     url.host().trim_start_matches('[').trim_end_matches(']')
 }

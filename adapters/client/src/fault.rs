@@ -8,7 +8,7 @@ use fulmar_core::fault::{Fault, FaultKind, Phase};
 pub(crate) fn fault_of(error: &io::Error, phase: Phase) -> Fault {
     let mut fault = Fault::new(kind_of(error), phase);
     fault.code = error.raw_os_error();
-    if fault.kind == FaultKind::Other {
+    if fault.kind == FaultKind::Other || error.kind() == io::ErrorKind::Unsupported {
         fault = fault.with_detail(error.to_string());
         // The text has the number already.
         fault.code = None;

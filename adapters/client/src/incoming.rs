@@ -14,6 +14,7 @@ use fulmar_core::trace::Event;
 use crate::error::{Error, Kind};
 use crate::exchange::{Data, Exchange};
 use crate::h1::{Failure, Upload};
+use crate::in_flight::Pass;
 use crate::shared::{Registration, Shared};
 use crate::url::Url;
 
@@ -29,6 +30,8 @@ pub(crate) struct Incoming {
     call: u64,
     url: Url,
     delivered: u64,
+    /// It is in flight until the body ends.
+    pub(crate) pass: Option<Box<Pass>>,
     failed: Option<Error>,
     /// Attempts made, and those that had failed before this response came.
     history: (u32, Vec<AttemptRecord>),
@@ -59,6 +62,7 @@ impl Incoming {
             call,
             url,
             delivered: 0,
+            pass: None,
             failed: None,
             history,
         }
@@ -101,6 +105,7 @@ impl Incoming {
                 if let Some(exchange) = self.exchange.take() {
                     exchange.finish(&self.shared, now, reuse, &mut self.registration);
                 }
+                self.pass = None;
                 self.shared.emit(self.call, || Event::BodyEnded {
                     bytes: self.delivered,
                 });
@@ -136,6 +141,7 @@ impl Incoming {
             exchange.discard(&self.shared, "failed");
         }
         self.shared.locked(|state| self.registration.remove(state));
+        self.pass = None;
         let error = error
             .with_fate(Fate::Processed)
             .with_peer(peer.as_deref())

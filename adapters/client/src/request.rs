@@ -1,20 +1,26 @@
 //! Building a request.
 
 use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use fulmar_core::call;
 use fulmar_core::deadline::{PhaseLimits, Timeouts};
+use fulmar_core::http::EncodedFields;
+use fulmar_core::origin::{Origin, Route};
 use fulmar_core::retry::{MethodClass, Retry};
 use fulmar_core::time::Instant;
 use http::Method;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 
 use crate::body::Body;
+use crate::builder::Settings;
 use crate::client::Client;
 use crate::error::{Error, Kind};
+use crate::explain::Explanation;
 use crate::idempotency::IdempotencyKey;
+use crate::profile::Manner;
 use crate::response::Response;
 use crate::sending::Sending;
 use crate::url::{IntoUrl, Url};
@@ -39,6 +45,11 @@ pub(crate) struct Options {
     pub(crate) deadline: Option<Instant>,
     pub(crate) retry: Option<Arc<Retry>>,
     pub(crate) idempotent: bool,
+    /// The profile that it falls under: what that says is among these options already.
+    pub(crate) profile: Option<Arc<Manner>>,
+    pub(crate) socket: Option<Arc<Path>>,
+    /// The pool's key, where it is more than the origin.
+    pub(crate) route: Option<Arc<str>>,
 }
 
 impl Parts {
@@ -53,6 +64,64 @@ impl Parts {
         self.headers
             .as_ref()
             .is_some_and(|headers| headers.contains_key(name))
+    }
+
+    /// The pool's key.
+    #[inline]
+    pub(crate) fn route(&self) -> &str {
+        let own = self.options.as_ref().and_then(|o| o.route.as_deref());
+        own.unwrap_or(self.url.origin())
+    }
+
+    /// The profile that the request falls under.
+    pub(crate) fn profile(&self) -> Option<&Manner> {
+        self.options.as_ref()?.profile.as_deref()
+    }
+
+    /// The unix socket to connect to.
+    pub(crate) fn socket(&self, settings: &Settings) -> Option<Arc<Path>> {
+        let own = self.options.as_ref().and_then(|o| o.socket.as_ref());
+        own.or(settings.unix_socket.as_ref()).cloned()
+    }
+
+    /// The fields that it is sent with unless it has its own.
+    #[inline]
+    pub(crate) fn defaults<'a>(&'a self, settings: &'a Settings) -> &'a EncodedFields {
+        let own = self.profile().and_then(|manner| manner.defaults.as_ref());
+        own.unwrap_or(&settings.defaults)
+    }
+
+    /// Begins with what the first profile says that is for the host.
+    fn adopt(&mut self, profiles: &[Arc<Manner>]) -> Result<(), Error> {
+        let (host, port) = (self.url.host(), self.url.port());
+        let is_for = |manner: &&Arc<Manner>| manner.pattern.matches(host, port);
+        let Some(manner) = profiles.iter().find(is_for) else {
+            return Ok(());
+        };
+        let options = self.options.get_or_insert_default();
+        if let Some((timeouts, limits)) = &manner.timeouts {
+            options.timeouts = Some(*timeouts);
+            options.limits = Some(*limits);
+        }
+        options.retry.clone_from(&manner.retry);
+        options.socket.clone_from(&manner.socket);
+        options.profile = Some(manner.clone());
+        self.key()
+    }
+
+    /// Names the route anew.
+    fn key(&mut self) -> Result<(), Error> {
+        let Some(options) = &mut self.options else {
+            return Ok(());
+        };
+        let origin: Origin = self.url.origin().parse().map_err(invalid)?;
+        let number = options.profile.as_ref().map_or(0, |manner| manner.number);
+        let mut route = Route::direct(origin).with_profile(number);
+        if let Some(path) = &options.socket {
+            route = route.with_unix_socket(path.clone());
+        }
+        options.route = Some(route.key().into());
+        Ok(())
     }
 
     /// What decides about repeating the request.
@@ -85,7 +154,7 @@ impl RequestBuilder {
     }
 
     pub(crate) fn at(client: Client, method: Method, url: Result<Url, Error>) -> Self {
-        let parts = url.map(|url| Parts {
+        let mut parts = url.map(|url| Parts {
             method,
             url,
             headers: None,
@@ -93,6 +162,13 @@ impl RequestBuilder {
             one_shot: false,
             options: None,
         });
+        let profiles = &client.shared.settings.profiles;
+        if !profiles.is_empty()
+            && let Ok(own) = &mut parts
+            && let Err(error) = own.adopt(profiles)
+        {
+            parts = Err(error);
+        }
         Self { client, parts }
     }
 
@@ -278,9 +354,29 @@ impl RequestBuilder {
         })
     }
 
+    /// Connects to the unix socket at `path`, whatever the host in the URL, as
+    /// [`ClientBuilder::unix_socket`](crate::ClientBuilder::unix_socket) does for all requests.
+    /// Connections of different sockets, and those over TCP, are never mixed.
+    pub fn unix_socket(self, path: impl Into<PathBuf>) -> Self {
+        self.edit(|parts| {
+            parts.options.get_or_insert_default().socket = Some(path.into().into());
+            parts.key()
+        })
+    }
+
     /// Declares that repeating this request does no harm, whatever its method.
     pub fn idempotent(self) -> Self {
         self.option(|options| options.idempotent = true)
+    }
+
+    /// What [`send`](Self::send) would do now: see [`Client::explain`].
+    ///
+    /// # Errors
+    ///
+    /// The request is invalid.
+    pub fn explain(&self) -> Result<Explanation, Error> {
+        let parts = self.parts.as_ref().map_err(Clone::clone)?;
+        Ok(Explanation::of(&self.client.shared, parts))
     }
 
     /// Whom it is for, unless it is invalid.

@@ -119,6 +119,16 @@ impl Response {
     ///
     /// `Kind::Status` for 4xx and 5xx.
     pub fn error_for_status(self) -> Result<Self, Error> {
+        self.error_for_status_ref()?;
+        Ok(self)
+    }
+
+    /// The same, with the response left as it is.
+    ///
+    /// # Errors
+    ///
+    /// `Kind::Status` for 4xx and 5xx.
+    pub fn error_for_status_ref(&self) -> Result<&Self, Error> {
         let status = self.status();
         if status.is_client_error() || status.is_server_error() {
             return Err(self.error(Error::of_status(status)));

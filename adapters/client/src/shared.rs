@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 
@@ -16,6 +16,7 @@ use fulmar_core::pool::{Discard, Pool, Slot};
 use fulmar_core::time::Instant;
 use fulmar_core::timer::{TimerKey, Timers};
 use fulmar_core::trace::{Event, Record};
+use fulmar_core::turnstile::Turnstile;
 use rand_core::SeedableRng;
 
 use crate::builder::Settings;
@@ -47,6 +48,8 @@ pub(crate) struct Shared {
     /// Handshakes of sockets under way.
     #[cfg(feature = "websocket")]
     pub(crate) handshakes: Arc<crate::websocket::Cap>,
+    /// Whether there is a cap on the client's calls in flight.
+    pub(crate) is_capped: AtomicBool,
     state: Mutex<State>,
     calls: AtomicU64,
     /// Drivers that went away with their runtime: who registered with one registers anew.
@@ -59,6 +62,8 @@ pub(crate) struct State {
     pub(crate) pool: Pool<Box<H1>, StreamHandle>,
     /// Every call's nearest deadline, as a lower bound, and whom to wake.
     pub(crate) timers: Timers<Waker>,
+    /// Of the client, and of profiles that have one: calls in flight.
+    pub(crate) turnstiles: Vec<Turnstile>,
     pub(crate) rng: ChaCha8Rng,
     pub(crate) drivers: Drivers,
     /// Connections with a short rest of a body that nobody reads.
@@ -167,6 +172,7 @@ impl Shared {
         let state = State {
             pool,
             timers: Timers::new(),
+            turnstiles: settings.turnstiles(),
             rng: ChaCha8Rng::from_seed(key),
             drivers: Drivers::default(),
             drains: VecDeque::new(),
@@ -187,6 +193,7 @@ impl Shared {
                 (usize::MAX, settings.handshakes),
                 "another handshake with the server is under way",
             )),
+            is_capped: AtomicBool::new(settings.max_in_flight.is_some()),
             settings,
             origin: OnceLock::new(),
             state: Mutex::new(state),
@@ -346,7 +353,7 @@ impl Shared {
 
 impl State {
     /// Whom to wake of the pool's waiters.
-    fn waker_of(&self, tag: u64) -> Option<Waker> {
+    pub(crate) fn waker_of(&self, tag: u64) -> Option<Waker> {
         self.timers.get(TimerKey::from_bits(tag)).cloned()
     }
 

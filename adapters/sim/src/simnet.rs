@@ -104,10 +104,11 @@ impl Net for SimNet {
         to: &Endpoint,
         options: &SocketOptions,
     ) -> BoxFuture<io::Result<Box<dyn Stream>>> {
-        match to {
-            Endpoint::Tcp(addr) => Box::pin(self.clone().open(*addr, options.bind)),
-            _ => Box::pin(ready(Err(ErrorKind::Unsupported.into()))),
+        if let Endpoint::Tcp(addr) = to {
+            return Box::pin(self.clone().open(*addr, options.bind));
         }
+        let error = io::Error::new(ErrorKind::Unsupported, "a simulation has no unix sockets");
+        Box::pin(ready(Err(error)))
     }
 
     fn sleep(&self, until: Instant) -> Box<dyn Sleep> {

@@ -41,7 +41,7 @@ impl<U, S: Clone> Pool<U, S> {
         let mut newcomer = newcomer;
         let mut begun = None;
         while self.may_dial_or_arm(now, r) {
-            if self.routes.at(r).counts.total() >= self.settings.per_origin {
+            if self.routes.at(r).is_full() {
                 // What idles here fits nobody who waits here, or it would not idle.
                 let own = self.routes.at(r).idle.head;
                 if own == NONE {
@@ -75,15 +75,11 @@ impl<U, S: Clone> Pool<U, S> {
         while !self.ring.is_empty() && self.counts.total() < self.settings.total {
             let r = self.ring.head;
             self.leave_ring(r);
-            if self.may_dial_or_arm(now, r)
-                && self.routes.at(r).counts.total() < self.settings.per_origin
-            {
+            if self.may_dial_or_arm(now, r) && !self.routes.at(r).is_full() {
                 let dial = self.begin_dial(now, r);
                 self.give_dial(r, dial);
             }
-            if self.may_dial_or_arm(now, r)
-                && self.routes.at(r).counts.total() < self.settings.per_origin
-            {
+            if self.may_dial_or_arm(now, r) && !self.routes.at(r).is_full() {
                 self.join_ring(r);
             }
         }

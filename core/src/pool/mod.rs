@@ -41,6 +41,7 @@ mod look;
     reason = "the machine is named as its folder"
 )]
 mod pool;
+mod preview;
 mod retire;
 mod route;
 mod share;
@@ -52,3 +53,4 @@ mod waiters;
 pub use config::{Config, ConfigError, Limits};
 pub use lease::{Ask, Connection, Discard, Eviction, Gauges, Lease, Refusal, Slot, Ticket};
 pub use pool::Pool;
+pub use preview::{Held, Preview};

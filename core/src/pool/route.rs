@@ -69,6 +69,8 @@ pub(super) struct Route {
     pub(super) armed: Instant,
     pub(super) timer: TimerKey,
     pub(super) key: Option<Arc<str>>,
+    /// So many connections may it have.
+    pub(super) limit: u32,
     pub(super) budget: Budget,
 }
 
@@ -100,12 +102,18 @@ impl Route {
             armed: Instant::MAX,
             timer,
             key: None,
+            limit: u32::MAX,
             budget,
         }
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.waiting == 0 && self.counts.total() == 0
+    }
+
+    /// Whether it has as many connections as it may.
+    pub(super) fn is_full(&self) -> bool {
+        self.counts.total() >= self.limit
     }
 
     pub(super) fn connecting(&self) -> u32 {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use fulmar_core::fault::{Fault, FaultKind, Phase};
 use fulmar_core::pool::{
-    Ask, Config, Connection, Discard, Lease, Limits, Pool, Refusal, Slot, Ticket,
+    Ask, Config, Connection, Discard, Lease, Limits, Pool, Preview, Refusal, Slot, Ticket,
 };
 use fulmar_core::rand_core::TryRng;
 use fulmar_core::time::Instant;
@@ -159,7 +159,22 @@ impl<'a> Run<'a> {
             tag: self.asked as u64,
         };
         self.asked += 1;
+        let preview = self.pool.preview(self.now, ROUTES[r], ask, None);
         let real = self.pool.checkout(self.now, ROUTES[r], ask);
+        if !ask.probe {
+            let is_foreseen = match (&preview, &real) {
+                (Preview::Idle, Ok(Lease::Idle(..)))
+                | (Preview::Dial { .. }, Ok(Lease::Dial(..)))
+                | (Preview::Wait { .. }, Ok(Lease::Wait(_))) => true,
+                (Preview::Refused(refusal), Err(real)) => refusal == real,
+                _ => false,
+            };
+            let gauges = (self.pool.gauges(), self.pool.route_gauges(ROUTES[r]));
+            assert!(
+                is_foreseen,
+                "{preview:?}, and then {real:?}, {gauges:?}, {ask:?}"
+            );
+        }
         let model = self.model.checkout(self.now, r, ask);
         self.take(real, &model);
     }

@@ -7,7 +7,7 @@ use fulmar_sim::{
     Backoff, Client, Error, Fate, Fault, Instant, Kind, Limits, Observer, PoolConfig, Retry, Sim,
 };
 
-use super::support::{assert_quiet, builder, client, echo, join_all, ms, secs, silent, text};
+use super::support::{assert_quiet, builder, client, echo, join, join_all, ms, secs, silent, text};
 
 /// Answers each request after a second.
 fn slow(sim: &Sim, addr: &str) {
@@ -283,30 +283,4 @@ fn a_server_that_accepts_and_closes_is_not_hammered() {
     run.expect();
     // Dialled as fast as the network allows it would be over in a quarter of a second.
     assert!(run.elapsed() > secs(10), "{:?}", run.elapsed());
-}
-
-/// Both, and their outputs.
-async fn join<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
-    let (mut a, mut b) = (Box::pin(a), Box::pin(b));
-    let (mut left, mut right) = (None, None);
-    std::future::poll_fn(|cx| {
-        if left.is_none()
-            && let std::task::Poll::Ready(output) = a.as_mut().poll(cx)
-        {
-            left = Some(output);
-        }
-        if right.is_none()
-            && let std::task::Poll::Ready(output) = b.as_mut().poll(cx)
-        {
-            right = Some(output);
-        }
-        match (left.take(), right.take()) {
-            (Some(left), Some(right)) => std::task::Poll::Ready((left, right)),
-            (some, other) => {
-                (left, right) = (some, other);
-                std::task::Poll::Pending
-            }
-        }
-    })
-    .await
 }

@@ -159,6 +159,32 @@ pub(crate) async fn until<F: Future>(
     .await
 }
 
+/// Both, and their outputs.
+pub(crate) async fn join<A: Future, B: Future>(a: A, b: B) -> (A::Output, B::Output) {
+    let (mut a, mut b) = (Box::pin(a), Box::pin(b));
+    let (mut left, mut right) = (None, None);
+    std::future::poll_fn(|cx| {
+        if left.is_none()
+            && let std::task::Poll::Ready(output) = a.as_mut().poll(cx)
+        {
+            left = Some(output);
+        }
+        if right.is_none()
+            && let std::task::Poll::Ready(output) = b.as_mut().poll(cx)
+        {
+            right = Some(output);
+        }
+        match (left.take(), right.take()) {
+            (Some(left), Some(right)) => std::task::Poll::Ready((left, right)),
+            (some, other) => {
+                (left, right) = (some, other);
+                std::task::Poll::Pending
+            }
+        }
+    })
+    .await
+}
+
 /// Runs all at once and returns their outputs in order.
 pub(crate) async fn join_all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
     let mut running: Vec<_> = futures

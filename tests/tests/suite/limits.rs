@@ -1,6 +1,6 @@
 //! The pool's limits, as calls meet them.
 
-use fulmar::{Kind, Limits, Phase};
+use fulmar::{Kind, Limits, Phase, Profile};
 
 use crate::env::{Env, Gate, PollTimes, Server, join_all};
 use crate::responses::text;
@@ -12,6 +12,8 @@ suite![
     the_total_holds_over_many_origins,
     the_total_makes_room_for_another_origin_by_closing_an_idle_connection,
     gauges_count_what_there_is,
+    calls_in_flight_are_capped_and_the_others_follow,
+    a_profile_limits_its_hosts_and_no_others,
 ];
 
 /// Answers when the gate is open.
@@ -169,4 +171,50 @@ pub(crate) async fn gauges_count_what_there_is(env: Env) {
     assert_eq!(response.text().await.unwrap(), "/1");
     assert_eq!(second.await, "/2");
     assert_eq!(count(), [0, 0, 0, 1, 1]);
+}
+
+pub(crate) async fn calls_in_flight_are_capped_and_the_others_follow(env: Env) {
+    let gate = Gate::default();
+    let server = gated(&env, &gate);
+    let client = env.builder().max_in_flight(2).build().unwrap();
+    let calls: Vec<_> = (0..6)
+        .map(|_| {
+            let call = client.get(server.url("/")).send();
+            env.spawn(async move { call.await?.text().await })
+        })
+        .collect();
+    env.until("two requests at the server", || server.log().len() == 2)
+        .await;
+    // Nobody waits in the pool: they wait before it.
+    let said = client.explain(&client.get(server.url("/"))).unwrap();
+    assert_eq!(client.gauges().waiting, 0, "{said}");
+    gate.open();
+    assert!(join_all(calls).await.iter().all(Result::is_ok));
+    assert_eq!((server.log().len(), server.accepted()), (6, 2));
+}
+
+pub(crate) async fn a_profile_limits_its_hosts_and_no_others(env: Env) {
+    let gate = Gate::default();
+    let (slow, fast) = (gated(&env, &gate), env.echo());
+    let host = slow.url("/").replace("http://", "").replace('/', "");
+    let client = env
+        .builder()
+        .profile(
+            host,
+            Profile::new().max_in_flight(1).default_header("x-p", "1"),
+        )
+        .build()
+        .unwrap();
+    let calls: Vec<_> = (0..3)
+        .map(|_| {
+            let call = client.get(slow.url("/")).send();
+            env.spawn(async move { call.await?.text().await })
+        })
+        .collect();
+    env.until("a request at the server", || slow.log().len() == 1)
+        .await;
+    assert_eq!(text(&client, fast.url("/x")).await.unwrap(), "/x");
+    gate.open();
+    assert!(join_all(calls).await.iter().all(Result::is_ok));
+    assert_eq!((slow.log().len(), slow.accepted()), (3, 1));
 }

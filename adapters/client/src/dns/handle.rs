@@ -97,6 +97,12 @@ impl Dns {
         fixed.or_else(|| dns::known_addresses(host))
     }
 
+    /// Whether addresses of a host are kept.
+    pub(crate) fn has_addresses(&self, host: &str) -> bool {
+        let live = self.names.live().filter(|_| self.names.is_cached());
+        live.is_some_and(|live| !live.lock().cache.addresses(host).is_empty())
+    }
+
     /// Whether families are asked for apart.
     pub(crate) fn is_split(&self) -> bool {
         let resolver = self.names.settings.resolver.as_ref();

@@ -109,7 +109,7 @@ impl Parts {
             method: &self.method,
             target: tunnel_to.as_deref().unwrap_or(self.url.target()),
             host: tunnel_to.as_deref().unwrap_or(self.url.authority()),
-            defaults: &shared.settings.defaults,
+            defaults: self.defaults(&shared.settings),
             headers: self
                 .headers
                 .as_deref()

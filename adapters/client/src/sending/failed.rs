@@ -158,7 +158,7 @@ impl Live {
         now: Instant,
         facts: &AttemptFacts,
     ) -> Verdict {
-        let route = parts.url.origin();
+        let route = parts.route();
         let overall = self.clocks.overall();
         self.call.consult(Seen::Failure(&facts.cause));
         shared.locked(|state| {

@@ -29,7 +29,8 @@ impl Live {
         now: Instant,
     ) -> Progress {
         let bound = self.clocks.lower_bound(now).unwrap_or(Instant::MAX);
-        let route = parts.url.origin();
+        let route = parts.route();
+        let limit = parts.profile().and_then(|manner| manner.per_origin);
         let mut bufs = None;
         let waker = cx.waker().clone();
         let (lease, _replaced) = shared.locked_and_driven(|state| {
@@ -41,6 +42,9 @@ impl Live {
                 probe: false,
                 tag,
             };
+            if let Some(connections) = limit {
+                state.pool.limit_route(now, route, connections);
+            }
             let mut lease = state.pool.checkout(now, route, ask);
             bufs = self.account(state, now, route, &lease);
             self.own(&mut lease);
@@ -138,7 +142,8 @@ impl Live {
         let timeouts = options
             .and_then(|o| o.timeouts.as_ref())
             .unwrap_or(&shared.settings.timeouts);
-        crate::dial::spawn(shared, &parts.url, slot, timeouts, self.id, now);
+        let socket = parts.socket(&shared.settings);
+        crate::dial::spawn(shared, &parts.url, socket, slot, timeouts, self.id, now);
     }
 
     fn handle_refusal(

@@ -1,15 +1,16 @@
 //! A call on its way: the future behind [`RequestBuilder::send`](crate::RequestBuilder::send).
 //!
 //! ```text
-//!   Start -> Queued <-> (dial spawned) -> Exchanging -> Response
-//!              ^                             | failed, or a status to retry
-//!              +------- Resting (backoff) <--+-> Error
+//!   Entering -> Queued <-> (dial spawned) -> Exchanging -> Response
+//!                 ^                             | failed, or a status to retry
+//!                 +------- Resting (backoff) <--+-> Error
 //! ```
 //!
 //! It asks the machines what to do and does it: `Call` decides about attempts, `Clocks` about time,
 //! the pool about connections. The exchange runs here, in the caller's own task.
 
 mod begin;
+mod enter;
 mod failed;
 mod lease;
 mod reply;
@@ -33,6 +34,7 @@ use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::exchange::Exchange;
 use crate::h1::Upload;
+use crate::in_flight::Pass;
 use crate::request::Parts;
 use crate::response::Response;
 use crate::shared::{Registration, Shared};
@@ -59,6 +61,8 @@ struct Live {
     clocks: Clocks,
     call: Call,
     registration: Registration,
+    /// Where calls in flight are capped: a place among them, or in the queue for it.
+    pass: Option<Box<Pass>>,
     upload: Upload,
     step: Step,
     /// Of the attempt that runs.
@@ -71,6 +75,8 @@ struct Live {
 }
 
 enum Step {
+    /// Waits until it may be in flight.
+    Entering,
     Begin,
     Lease,
     Queued(Ticket),
@@ -157,14 +163,20 @@ impl Live {
             method: parts.method.clone(),
             url: parts.url.text(),
         });
+        let own = options.and_then(|o| o.profile.as_ref()?.in_flight);
+        let pass = Pass::of(shared, own.map(|(turnstile, _)| turnstile));
         Self {
             id,
             started: now,
             clocks: Clocks::with_limits(now, limits, deadline),
             call: Call::new(parts.facts(), retry.clone()),
             registration: Registration::default(),
+            step: match pass {
+                Some(_) => Step::Entering,
+                None => Step::Begin,
+            },
+            pass,
             upload: Upload::new(Body::empty()),
-            step: Step::Begin,
             reused: false,
             idle_for: Duration::ZERO,
             fresh: false,
@@ -181,6 +193,7 @@ impl Live {
         now: Instant,
     ) -> Progress {
         match &mut self.step {
+            Step::Entering => self.enter(shared, parts, cx, now),
             Step::Begin => self.begin_attempt(shared, parts, cx, now),
             Step::Lease => self.lease(shared, parts, cx, now),
             Step::Queued(ticket) => {
@@ -213,6 +226,7 @@ impl Live {
     /// The call is over: nobody is to wake it, and those who watch hear how it ended.
     fn end(&mut self, shared: &Shared, now: Instant, outcome: impl FnOnce() -> Outcome) {
         self.step = Step::Over;
+        self.pass = None;
         if self.registration.is_registered() {
             shared.locked(|state| self.registration.remove(state));
         }

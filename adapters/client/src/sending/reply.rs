@@ -102,7 +102,7 @@ impl Live {
         self.clocks.entered(now, Phase::Body);
         // Until the reader asks, its clock stands still: a slow consumer is not a slow peer.
         self.clocks.suspended(now, true);
-        let incoming = Incoming::new(
+        let mut incoming = Incoming::new(
             shared.clone(),
             exchange,
             std::mem::replace(&mut self.upload, Upload::new(Body::empty())),
@@ -112,6 +112,7 @@ impl Live {
             parts.url.clone(),
             (self.call.attempt(), self.call.attempts().to_vec()),
         );
+        incoming.pass = self.pass.take();
         let body = Body::incoming(Box::new(incoming));
         self.deliver(shared, parts, now, head, body, summary)
     }
@@ -175,7 +176,7 @@ impl Live {
         self.call.consult(Seen::Status(facts.status));
         let verdict = shared.locked(|state| {
             let State { pool, rng, .. } = state;
-            let budget = pool.budget(now, parts.url.origin());
+            let budget = pool.budget(now, parts.route());
             self.call.handle_head(now, &facts, overall, budget, rng)
         });
         if let Step::Exchanging(exchange) = &mut self.step {

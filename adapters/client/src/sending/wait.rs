@@ -56,12 +56,12 @@ impl Live {
                 self.give_up_exchange(shared, "the client is closed");
                 Some(Poll::Ready(Err(self.error(error, parts, None))))
             }
-            Step::Resting(_) if shared.is_closed() => {
+            Step::Resting(_) | Step::Entering if shared.is_closed() => {
                 self.step = Step::Over;
                 let error = Error::new(Kind::Closed);
                 Some(Poll::Ready(Err(self.error(error, parts, None))))
             }
-            Step::Resting(_) | Step::Queued(_) if shared.is_undriven() => {
+            Step::Resting(_) | Step::Queued(_) | Step::Entering if shared.is_undriven() => {
                 Some(self.fail_undriven(shared, parts, now))
             }
             _ => None,

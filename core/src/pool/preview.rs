@@ -1,0 +1,163 @@
+//! What a request would get, without asking for it.
+
+use crate::budget::Budget;
+use crate::time::Instant;
+
+use super::lease::{Ask, Refusal};
+use super::pool::Pool;
+use super::route::Route;
+use super::slot::{Stage, State};
+
+/// What a [`checkout`](Pool::checkout) at the same instant would bring.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Preview {
+    /// An idle connection. Only when it is taken is it looked at: the peer may have closed it.
+    Idle,
+    /// A part in a shared connection.
+    Share,
+    /// A dial; with this, an idle connection of this or another route closes to make room for it.
+    Dial {
+        /// Whether one has to make room.
+        evicts: bool,
+    },
+    /// A place in the route's queue, from 1, and why.
+    Wait {
+        /// How many wait before it, and it.
+        position: u32,
+        /// What it waits for.
+        why: Held,
+    },
+    /// Nothing.
+    Refused(Refusal),
+}
+
+/// What a request waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Held {
+    /// A connection on its way, or a dial that others wait for.
+    Dialling,
+    /// The route has as many connections as it may: so many.
+    PerOrigin(u32),
+    /// All routes together have: so many.
+    Total(u32),
+    /// Dials failed, and the next has to wait until then.
+    Backoff(Instant),
+}
+
+impl<U, S: Clone> Pool<U, S> {
+    /// What [`checkout`](Self::checkout) would bring now. Nothing changes.
+    ///
+    /// `limit` is what [`limit_route`](Self::limit_route) would be told before.
+    pub fn preview(&self, now: Instant, route: &str, ask: Ask, limit: Option<u32>) -> Preview {
+        if self.is_closed {
+            return Preview::Refused(Refusal::Closed);
+        }
+        let known = self.index.get(route).and_then(|&r| self.routes.get(r));
+        if let Some(route) = known {
+            if self.has_idle(now, route, ask) {
+                return Preview::Idle;
+            }
+            if self.has_share(now, route) {
+                return Preview::Share;
+            }
+        }
+        if self.waiting >= self.settings.waiters {
+            return Preview::Refused(Refusal::QueueFull);
+        }
+        let limit = limit.map_or(self.settings.per_origin, |limit| limit.max(1));
+        let limit = limit.min(self.settings.total);
+        let Some(route) = known else {
+            return self.preview_dial(None, 1, limit);
+        };
+        let position = route.waiting + 1;
+        // A dial that was granted and not begun goes to whoever comes next.
+        if route.granted.head != super::slab::NONE {
+            return Preview::Dial { evicts: false };
+        }
+        let wait = |why| Preview::Wait { position, why };
+        if position <= route.connecting() + route.lent {
+            return wait(Held::Dialling);
+        }
+        if route.failures > 0 {
+            if route.connecting() > 0 {
+                return wait(Held::Dialling);
+            }
+            if now < route.backoff_until {
+                return wait(Held::Backoff(route.backoff_until));
+            }
+        }
+        self.preview_dial(Some(route), position, limit)
+    }
+
+    /// The retry budget of a route; `None` where the route is not known, and would begin with a new
+    /// one.
+    pub fn known_budget(&self, route: &str) -> Option<&Budget> {
+        let route = self.routes.get(*self.index.get(route)?)?;
+        Some(&route.budget)
+    }
+
+    /// Room for a dial, or what there is not enough of.
+    fn preview_dial(&self, route: Option<&Route>, position: u32, limit: u32) -> Preview {
+        let (has, idle) = route.map_or((0, 0), |route| {
+            (route.counts.total(), route.counts.of(State::Idle))
+        });
+        let mut evicts = false;
+        if has >= limit {
+            if idle == 0 {
+                let why = Held::PerOrigin(limit);
+                return Preview::Wait { position, why };
+            }
+            evicts = true;
+        } else if self.counts.total() >= self.settings.total || !self.ring.is_empty() {
+            if self.lru.is_empty() || self.is_oldest_awaited(route) {
+                let why = Held::Total(self.settings.total);
+                return Preview::Wait { position, why };
+            }
+            evicts = true;
+        }
+        Preview::Dial { evicts }
+    }
+
+    /// Whether the connection that would make room is lent, and somebody waits for it: then that room
+    /// is his. `asking` is the route of the one who comes, and not yet among its waiters.
+    fn is_oldest_awaited(&self, asking: Option<&Route>) -> bool {
+        let oldest = self.slots.get(self.lru.head);
+        let Some(oldest) = oldest.filter(|entry| entry.stage == Stage::Lent) else {
+            return false;
+        };
+        self.routes.get(oldest.route).is_some_and(|route| {
+            let is_own = asking.is_some_and(|asking| asking.key == route.key);
+            let waiting = route.waiting + u32::from(is_own);
+            waiting + 1 > route.connecting() + route.lent
+        })
+    }
+
+    /// Whether the newest idle connection that is alive will do.
+    fn has_idle(&self, now: Instant, route: &Route, ask: Ask) -> bool {
+        let mut newest = route.idle.tail;
+        while let (false, Some(entry)) = (ask.fresh, self.slots.get(newest)) {
+            if entry.held.is_some() && now < entry.idle_until {
+                return ask.repeatable || now <= entry.shy_until();
+            }
+            newest = entry.siblings.prev;
+        }
+        false
+    }
+
+    /// Whether a shared connection has room.
+    fn has_share(&self, now: Instant, route: &Route) -> bool {
+        let mut next = route.shared.head;
+        while let Some(entry) = self.slots.get(next) {
+            let load = entry.load();
+            let is_over =
+                now >= entry.retire_at || (entry.state == State::Idle && now >= entry.idle_until);
+            if !is_over && load.active < load.capacity {
+                return true;
+            }
+            next = entry.siblings.next;
+        }
+        false
+    }
+}
