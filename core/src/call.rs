@@ -220,6 +220,7 @@ impl Call {
 
     /// Whether this call's response with that status can go to the caller at once:
     /// [`is_plain`](Self::is_plain), and no rule of the user's looks at it either.
+    #[inline]
     pub fn passes(&self, status: u16) -> bool {
         is_plain(status) && !self.policy.has_classifier()
     }

@@ -30,6 +30,7 @@ pub struct Client {
 macro_rules! methods {
     ($($name:ident $method:ident),*) => {$(
         #[doc = concat!("Begins a `", stringify!($method), "` request.")]
+        #[inline]
         pub fn $name(&self, url: impl IntoUrl) -> RequestBuilder {
             self.request(Method::$method, url)
         }
@@ -53,6 +54,7 @@ impl Client {
     ///
     /// `CONNECT` asks the server at `url`, a proxy, for a tunnel: to the `host:port` that the request's
     /// `Host` header names, else to `url` itself. See [`Response::upgrade`](crate::Response::upgrade).
+    #[inline]
     pub fn request(&self, method: Method, url: impl IntoUrl) -> RequestBuilder {
         RequestBuilder::new(self.clone(), method, url)
     }

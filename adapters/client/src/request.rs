@@ -53,6 +53,18 @@ pub(crate) struct Options {
 }
 
 impl Parts {
+    #[inline]
+    fn new(method: Method, url: Url) -> Self {
+        Self {
+            method,
+            url,
+            headers: None,
+            body: Body::empty(),
+            one_shot: false,
+            options: None,
+        }
+    }
+
     /// The request's own headers, to add to.
     pub(crate) fn headers_mut(&mut self) -> &mut HeaderMap {
         self.headers.get_or_insert_default()
@@ -148,27 +160,29 @@ pub struct RequestBuilder {
 }
 
 impl RequestBuilder {
+    #[inline]
     pub(crate) fn new(client: Client, method: Method, url: impl IntoUrl) -> Self {
         let url = url.into_url(client.shared.origin.get());
         Self::at(client, method, url)
     }
 
+    #[inline]
     pub(crate) fn at(client: Client, method: Method, url: Result<Url, Error>) -> Self {
-        let mut parts = url.map(|url| Parts {
-            method,
-            url,
-            headers: None,
-            body: Body::empty(),
-            one_shot: false,
-            options: None,
-        });
-        let profiles = &client.shared.settings.profiles;
-        if !profiles.is_empty()
-            && let Ok(own) = &mut parts
-            && let Err(error) = own.adopt(profiles)
-        {
-            parts = Err(error);
+        if !client.shared.settings.profiles.is_empty() {
+            return Self::with_profile(client, method, url);
         }
+        let parts = url.map(|url| Parts::new(method, url));
+        Self { client, parts }
+    }
+
+    /// A request that takes on the profile of its host.
+    #[cold]
+    fn with_profile(client: Client, method: Method, url: Result<Url, Error>) -> Self {
+        let parts = url.and_then(|url| {
+            let mut parts = Parts::new(method, url);
+            parts.adopt(&client.shared.settings.profiles)?;
+            Ok(parts)
+        });
         Self { client, parts }
     }
 

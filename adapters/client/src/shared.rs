@@ -513,6 +513,7 @@ impl Registration {
     /// Sees to it that the polling task is woken by `at`, and sooner where the client ends; says
     /// whether it has ended for those who wait, or nobody is there to wake them. That is read last:
     /// what happens later finds the task registered.
+    #[inline]
     pub(crate) fn ensure(
         &mut self,
         shared: &Arc<Shared>,
@@ -521,14 +522,20 @@ impl Registration {
         at: Instant,
     ) -> bool {
         if !self.covers(shared, cx, now, at) {
-            let waker = cx.waker().clone();
-            // What comes back is dropped here, outside the lock.
-            shared.locked_and_driven(|state| self.register(state, waker, at));
+            self.enroll(shared, cx, at);
         }
         shared.is_halted()
     }
 
+    #[inline(never)]
+    fn enroll(&mut self, shared: &Arc<Shared>, cx: &Context<'_>, at: Instant) {
+        let waker = cx.waker().clone();
+        // What comes back is dropped here, outside the lock.
+        shared.locked_and_driven(|state| self.register(state, waker, at));
+    }
+
     /// Whether the polling task will be woken by `deadline`.
+    #[inline]
     fn covers(&self, shared: &Shared, cx: &Context<'_>, now: Instant, deadline: Instant) -> bool {
         self.key.is_some()
             && self.driver == shared.lost()

@@ -64,6 +64,11 @@ impl<U, S: Clone> Pool<U, S> {
         if last.is_some_and(|route| route.key.as_deref() == Some(key)) {
             return Some(self.last);
         }
+        self.search(key)
+    }
+
+    #[inline(never)]
+    fn search(&mut self, key: &str) -> Option<u32> {
         let r = *self.index.get(key)?;
         self.last = r;
         Some(r)

@@ -156,6 +156,18 @@ impl Live {
         if self.call.passes(status) {
             return Ok(None);
         }
+        self.consult(shared, parts, now, head)
+    }
+
+    /// The same of a status that some rule looks at.
+    #[inline(never)]
+    fn consult(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &Parts,
+        now: Instant,
+        head: &ResponseHead,
+    ) -> Result<Option<StopReason>, Again> {
         match self.judge(shared, parts, now, head) {
             Verdict::Retry(again) => Err(again),
             Verdict::Deliver { .. } => Ok(self.call.stop_reason()),
