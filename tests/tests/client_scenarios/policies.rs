@@ -190,6 +190,22 @@ fn a_rule_of_the_users_own_decides_but_never_repeats_what_is_unsafe_by_accident(
 }
 
 #[test]
+fn a_rule_holds_for_every_attempt_where_the_built_in_one_would_hold_for_one() {
+    let attempts = |retry| {
+        let mut sim = Sim::seeded(1);
+        scripted(&sim, |_| Some(status(408)));
+        let get = with(&sim, retry).get("http://api.test/");
+        let run = sim.run(async move { get.send().await.unwrap().attempts() });
+        *run.expect()
+    };
+    assert_eq!(attempts(steady(3)), 2);
+    assert_eq!(
+        attempts(steady(3).classifier(|_, _| Some(Ruling::Retry))),
+        3
+    );
+}
+
+#[test]
 fn a_rule_may_call_a_failure_final_or_a_status_a_success() {
     let mut sim = Sim::seeded(1);
     scripted(&sim, |_| Some(status(503)));
