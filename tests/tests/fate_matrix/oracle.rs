@@ -12,11 +12,10 @@ pub(crate) fn expected(cell: Cell, pulled: bool) -> Told {
         Place::Body => Fate::Processed,
     };
     // RFC 9110 section 9.2.2, a key, or a promise.
-    let repeatable = match cell.kind {
-        Kind::Get | Kind::Head | Kind::Options | Kind::Query | Kind::Put | Kind::Delete => true,
-        Kind::KeyedPost | Kind::PromisedPatch => true,
-        Kind::Post | Kind::Patch | Kind::Unknown | Kind::LowerPut => false,
-    };
+    let repeatable = !matches!(
+        cell.kind,
+        Kind::Post | Kind::Patch | Kind::Unknown | Kind::LowerPut
+    );
     let first = match cell.place {
         Place::Dns | Place::Connect | Place::Tls | Place::Write => None,
         Place::WriteLater => Some(Some(WRITTEN)),
