@@ -20,6 +20,7 @@ mod replays;
 mod requests;
 mod retries;
 mod scopes;
+mod settings;
 mod shutdown;
 mod speeds;
 mod stale;
