@@ -4,7 +4,7 @@
 //! in `client_scenarios`.
 
 use fulmar_tests::properties::call::lives;
-use fulmar_tests::properties::{backoff, clocks, deadlines, retry_after, speed};
+use fulmar_tests::properties::{attempts, backoff, clocks, deadlines, retry_after, speed};
 use proptest::prelude::*;
 
 macro_rules! invariants {
@@ -30,7 +30,9 @@ invariants! {
         lives::i1_3_nothing_starts_at_the_deadline_or_later, 1_000;
     i1_4_a_delay_is_between_zero_and_its_longest: backoff::backoff_delays, 140;
     i1_5_retries_stay_within_the_budget: lives::i1_5_retries_stay_within_the_budget, 1_000;
+    i1_6_attempts_send_the_same_bytes: attempts::i1_6_attempts_send_the_same_bytes, 120;
     i1_7_a_call_has_one_end_and_one_label: lives::i1_7_a_call_has_one_end_and_one_label, 1_000;
+    i1_8_a_call_at_rest_holds_nothing: attempts::i1_8_a_call_at_rest_holds_nothing, 120;
     i1_9_the_same_facts_give_the_same_decisions:
         lives::i1_9_the_same_facts_give_the_same_decisions, 1_000;
     i1_10_any_bytes_are_a_wait_or_none: retry_after::retry_after_values, 80;
@@ -43,4 +45,21 @@ invariants! {
         deadlines::i2_6_what_is_told_of_a_deadline_shrinks, 200;
     any_bytes_are_a_deadline_or_none: deadlines::deadline_values, 20;
     a_body_is_too_slow_at_the_very_second_that_an_oracle_finds: speed::min_speed, 200;
+}
+
+/// Scripts that repeat nothing and rest nowhere would prove nothing.
+#[test]
+fn the_scripts_of_i1_6_and_i1_8_repeat_and_rest() {
+    let mut rng = proptest::test_runner::TestRng::deterministic_rng(
+        proptest::test_runner::RngAlgorithm::ChaCha,
+    );
+    let (mut repeats, mut rests) = (0, 0);
+    for _ in 0..200 {
+        let mut data = [0; 120];
+        rand_core::Rng::fill_bytes(&mut rng, &mut data);
+        repeats += attempts::i1_6_attempts_send_the_same_bytes(&data);
+        rests += attempts::i1_8_a_call_at_rest_holds_nothing(&data);
+    }
+    assert!(repeats > 60, "{repeats}");
+    assert!(rests > 60, "{rests}");
 }

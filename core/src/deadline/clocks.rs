@@ -220,15 +220,6 @@ impl Clocks {
         }
     }
 
-    /// Replaces the deadline of the whole call, or lifts it: a body that is streamed is not under
-    /// the total timeout that its head was under.
-    pub fn set_overall(&mut self, overall: Option<Instant>) {
-        if self.state != State::Finished {
-            self.overall = overall.map_or(NEVER, Instant::as_nanos);
-            self.choose();
-        }
-    }
-
     /// The earliest deadline of the clocks that run, and whose it is.
     pub fn poll_timeout(&self) -> Option<(Instant, Phase)> {
         (self.next != NEVER).then(|| (Instant::from_nanos(self.next), self.which))
@@ -279,11 +270,6 @@ impl Clocks {
     /// The deadline of the whole call.
     pub fn overall(&self) -> Option<Instant> {
         (self.overall != NEVER).then(|| Instant::from_nanos(self.overall))
-    }
-
-    /// The earlier of `at` and the deadline of the whole call.
-    pub fn clip(&self, at: Instant) -> Instant {
-        at.min(Instant::from_nanos(self.overall))
     }
 
     /// The phase that the attempt is in.
@@ -484,13 +470,6 @@ mod tests {
         let mut clocks = in_phase(Phase::Body, &Timeouts::all(Duration::from_millis(1)));
         clocks.finish(ms(1));
         assert_eq!(clocks.lower_bound(ms(1)), None);
-    }
-
-    #[test]
-    fn the_overall_deadline_clips_what_lies_behind_it() {
-        let clocks = in_phase(Phase::Write, &Timeouts::none());
-        assert_eq!(clocks.clip(ms(9_999)), ms(9_999));
-        assert_eq!(clocks.clip(ms(10_001)), ms(10_000));
     }
 
     #[test]

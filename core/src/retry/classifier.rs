@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use crate::fault::Fate;
+use crate::fault::{Fate, Phase};
 
 use super::classify::{Class, Repeat, Retryable};
 use super::facts::{Cause, Request};
@@ -17,6 +17,17 @@ pub enum Seen<'a> {
     Status(u16),
     /// An attempt that ended without a complete response head.
     Failure(&'a Cause),
+}
+
+impl Seen<'_> {
+    /// Where the attempt was when it failed. `None` for a response, and where the client was shut
+    /// down or a stream of a shared connection failed: those belong to no phase.
+    pub const fn phase(&self) -> Option<Phase> {
+        match self {
+            Self::Status(_) => None,
+            Self::Failure(cause) => cause.phase(),
+        }
+    }
 }
 
 /// What a rule says.
@@ -109,5 +120,36 @@ impl Ruling {
             Self::Fatal => Class::Fatal { fate },
             Self::Success => Class::Success { fate },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::facts::{StreamFault, Violation};
+    use super::*;
+    use crate::fault::{Fault, FaultKind};
+
+    #[test]
+    fn a_failure_is_of_the_phase_that_it_happened_in() {
+        for (cause, phase) in [
+            (
+                Cause::Fault(Fault::new(FaultKind::Refused, Phase::Connect)),
+                Some(Phase::Connect),
+            ),
+            (Cause::Timeout(Phase::FirstByte), Some(Phase::FirstByte)),
+            (Cause::TooSlow(Phase::Write), Some(Phase::Write)),
+            (Cause::Protocol(Violation::Malformed), Some(Phase::Head)),
+            (Cause::Protocol(Violation::Limit), Some(Phase::Head)),
+            (Cause::Protocol(Violation::Incomplete), Some(Phase::Head)),
+            (Cause::Protocol(Violation::BodyLimit), Some(Phase::Body)),
+            (Cause::Protocol(Violation::Digest), Some(Phase::Body)),
+            (Cause::QueueFull, Some(Phase::Pool)),
+            (Cause::RequestBody, Some(Phase::Write)),
+            (Cause::Stream(StreamFault::Refused), None),
+            (Cause::Closed, None),
+        ] {
+            assert_eq!(Seen::Failure(&cause).phase(), phase, "{cause:?}");
+        }
+        assert_eq!(Seen::Status(503).phase(), None);
     }
 }

@@ -130,6 +130,23 @@ pub enum Cause {
     RequestBody,
 }
 
+impl Cause {
+    /// The phase that failed, where the cause belongs to one.
+    pub const fn phase(&self) -> Option<Phase> {
+        Some(match self {
+            Self::Fault(fault) => fault.phase,
+            Self::Timeout(phase) | Self::TooSlow(phase) => *phase,
+            Self::Protocol(Violation::Malformed | Violation::Limit | Violation::Incomplete) => {
+                Phase::Head
+            }
+            Self::Protocol(_) => Phase::Body,
+            Self::QueueFull => Phase::Pool,
+            Self::RequestBody => Phase::Write,
+            Self::Stream(_) | Self::Closed => return None,
+        })
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -16,7 +16,6 @@ enum Event {
     Progress(usize),
     Restart,
     Suspend(bool),
-    SetOverall(Option<u64>),
     End,
 }
 
@@ -127,11 +126,6 @@ impl Log {
     }
 
     fn overall(&self) -> Option<u64> {
-        for (_, event) in self.events.iter().rev() {
-            if let Event::SetOverall(overall) = event {
-                return *overall;
-            }
-        }
         let total = self
             .timeouts
             .total
@@ -223,15 +217,14 @@ fn timeouts(script: &mut Script<'_>) -> Timeouts {
         .attempt(limit(script))
 }
 
-fn event(script: &mut Script<'_>, now: u64) -> Event {
-    match script.below(16) {
+fn event(script: &mut Script<'_>) -> Event {
+    match script.below(15) {
         0 => Event::Begin,
         1..=6 => Event::Enter(Phase::ALL[script.below(Phase::COUNT)]),
         7 | 8 => Event::Progress(script.below(3)),
         9 => Event::Restart,
         10 | 11 => Event::Suspend(true),
         12 | 13 => Event::Suspend(false),
-        14 => Event::SetOverall(Some(now + u64::from(script.byte())).filter(|at| at % 3 > 0)),
         _ => Event::End,
     }
 }
@@ -243,7 +236,6 @@ fn apply(clocks: &mut Clocks, now: u64, event: Event) {
         Event::Progress(bytes) => clocks.progress(at(now), bytes),
         Event::Restart => clocks.restart(at(now)),
         Event::Suspend(suspended) => clocks.suspended(at(now), suspended),
-        Event::SetOverall(overall) => clocks.set_overall(overall.map(at)),
         Event::End => clocks.end_attempt(at(now)),
     }
 }
@@ -280,7 +272,7 @@ pub fn clocks_steps(data: &[u8]) {
     let mut bound = 0;
     while !script.is_over() && log.events.len() < 120 {
         now = now.saturating_add(script.below(6) as u64);
-        let event = event(&mut script, now.min(u64::MAX - 300));
+        let event = event(&mut script);
         let count = log.events.len();
         bound = if keeps_bound(&log, event) { bound } else { 0 };
         // What cannot happen is not logged: there is no phase to suspend or to restart.
@@ -309,7 +301,7 @@ pub fn clocks_steps(data: &[u8]) {
 /// the same deadline, and not back from the exchange to the dial.
 fn keeps_bound(log: &Log, event: Event) -> bool {
     match event {
-        Event::Begin | Event::End | Event::SetOverall(_) => false,
+        Event::Begin | Event::End => false,
         Event::Enter(to) => match log.doing(log.events.len()) {
             Doing::In(from) => from < Phase::Write || to >= Phase::Write,
             Doing::Begun | Doing::Resting => true,
@@ -377,10 +369,7 @@ pub fn a_pause_only_moves_deadlines(data: &[u8]) {
     let mut offset = 0;
     while !script.is_over() {
         now += script.below(6) as u64;
-        let event = match event(&mut script, now) {
-            Event::SetOverall(_) => Event::Restart,
-            event => event,
-        };
+        let event = event(&mut script);
         if paused.is_suspended() {
             assert_eq!(
                 paused.expired(Instant::MAX),

@@ -1,6 +1,7 @@
 //! Properties: plain functions of bytes that panic where one is violated. `tests/` calls them
 //! through proptest, `fuzz/` from its targets.
 
+pub mod attempts;
 pub mod backoff;
 pub mod budget;
 pub mod call;

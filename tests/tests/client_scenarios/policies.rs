@@ -2,9 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use fulmar_sim::{
-    DeadlineHeader, IdempotencyKey, Retry, Ruling, Seen, Sim, StopReason, Timeouts, header,
-};
+use fulmar_sim::{DeadlineHeader, IdempotencyKey, Retry, Ruling, Seen, Sim, StopReason, header};
 
 use super::retries::{scripted, status, steady, with};
 use super::support::{builder, client, echo, ms, secs};
@@ -347,18 +345,6 @@ fn an_error_within_the_body_tells_the_attempts_before_it() {
 }
 
 #[test]
-fn a_timeout_longer_than_the_total_fails_the_build_and_names_both() {
-    let sim = Sim::seeded(1);
-    let timeouts = Timeouts::new().write(secs(8)).total(secs(6));
-    let error = builder(&sim).timeouts(timeouts).build().unwrap_err();
-    let text = error.to_string();
-    assert!(
-        text.contains("write timeout of 8s") && text.contains("total timeout of 6s"),
-        "{text}"
-    );
-}
-
-#[test]
 fn i1_8_a_request_in_backoff_holds_no_slot_whatever_failed() {
     for failure in 0..6_u32 {
         for reused in [false, true] {
@@ -426,49 +412,6 @@ fn at_rest(failure: u32, reused: bool) {
         handle.sleep(secs(2)).await;
     });
     run.expect();
-}
-
-#[test]
-fn settings_that_cannot_work_fail_the_build() {
-    use fulmar_sim::{Backoff, Jitter, PoolConfig};
-    let sim = Sim::seeded(1);
-    let build = |retry: Retry, pool: PoolConfig| {
-        builder(&sim)
-            .retry(retry)
-            .pool(pool)
-            .build()
-            .map(|_| ())
-            .map_err(|error| error.to_string())
-    };
-    let base = Backoff::exponential(ms(100));
-    for retry in [
-        Retry::new(0),
-        Retry::new(3).backoff(base.max(ms(50))),
-        Retry::new(3).backoff(base.factor(0.5)),
-        Retry::new(3).backoff(base.factor(f64::INFINITY)),
-        Retry::new(3).backoff(base.jitter(Jitter::Proportional(1.0))),
-        Retry::new(3).throttle(base.jitter(Jitter::Proportional(-0.1))),
-    ] {
-        let text = build(retry.clone(), PoolConfig::new()).unwrap_err();
-        assert!(text.starts_with("invalid settings: "), "{retry:?}: {text}");
-        // A request's own are looked at, too.
-        let request = client(&sim).get("http://api.test/").retry(retry.clone());
-        assert!(format!("{request:?}").contains("error: "), "{request:?}");
-    }
-    let pools: [fn(&mut PoolConfig); 6] = [
-        |pool| pool.budget.ratio = 1.5,
-        |pool| pool.budget.ratio = f64::NAN,
-        |pool| pool.budget.min = 11.0,
-        |pool| pool.budget.refill = -1.0,
-        |pool| (pool.limits.total, pool.limits.per_origin) = (Some(8), Some(9)),
-        |pool| (pool.limits.idle, pool.limits.idle_per_origin) = (Some(8), Some(9)),
-    ];
-    for (place, change) in pools.into_iter().enumerate() {
-        let mut pool = PoolConfig::new();
-        change(&mut pool);
-        assert!(build(Retry::default(), pool).is_err(), "{place}");
-    }
-    assert_eq!(build(Retry::strict(), PoolConfig::new()), Ok(()));
 }
 
 /// A client whose every success pays for one retry, and which starts with one.

@@ -49,30 +49,55 @@ impl Place {
     }
 }
 
+/// What is asked, by method, and by what else makes a repeat harmless.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Get,
+    Head,
+    Options,
+    Query,
     Put,
+    Delete,
     Post,
+    Patch,
+    /// A method that nobody knows.
+    Unknown,
+    /// Names of methods are case sensitive: this is no `PUT`.
+    LowerPut,
     KeyedPost,
-    PromisedPost,
+    PromisedPatch,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Get,
+        Self::Head,
+        Self::Options,
+        Self::Query,
         Self::Put,
+        Self::Delete,
         Self::Post,
+        Self::Patch,
+        Self::Unknown,
+        Self::LowerPut,
         Self::KeyedPost,
-        Self::PromisedPost,
+        Self::PromisedPatch,
     ];
 
     fn method(self) -> Method {
-        match self {
-            Self::Get => Method::GET,
-            Self::Put => Method::PUT,
-            _ => Method::POST,
-        }
+        let name = match self {
+            Self::Get => "GET",
+            Self::Head => "HEAD",
+            Self::Options => "OPTIONS",
+            Self::Query => "QUERY",
+            Self::Put => "PUT",
+            Self::Delete => "DELETE",
+            Self::Post | Self::KeyedPost => "POST",
+            Self::Patch | Self::PromisedPatch => "PATCH",
+            Self::Unknown => "FROBNICATE",
+            Self::LowerPut => "put",
+        };
+        name.parse().unwrap()
     }
 }
 
@@ -190,7 +215,7 @@ pub(crate) fn run(cell: Cell) -> Seen {
         let mut request = client.request(cell.kind.method(), url);
         request = match cell.kind {
             Kind::KeyedPost => request.idempotency_key(IdempotencyKey::Auto),
-            Kind::PromisedPost => request.idempotent(),
+            Kind::PromisedPatch => request.idempotent(),
             _ => request,
         };
         let response = request.body(cell.body.make(&counted, &handle)).send().await;
@@ -245,8 +270,9 @@ fn serve(sim: &Sim, place: Place, log: &Log) -> &'static str {
         async move {
             let mut tls = super::tls::TlsConn::new(conn);
             while let Some(request) = tls.request().await? {
+                let response = response(&request);
                 log.lock().unwrap().push(request);
-                tls.write(RESPONSE).await?;
+                tls.write(response).await?;
             }
             Ok(())
         }
@@ -254,7 +280,12 @@ fn serve(sim: &Sim, place: Place, log: &Log) -> &'static str {
     "https://api.test/x"
 }
 
-const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789";
+/// The response to HEAD has no body.
+fn response(request: &[u8]) -> &'static [u8] {
+    const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789";
+    let body = if request.starts_with(b"HEAD ") { 10 } else { 0 };
+    &RESPONSE[..RESPONSE.len() - body]
+}
 
 /// Keeps every byte of every request.
 async fn answer(mut conn: Conn, log: Log) -> std::io::Result<()> {
@@ -276,7 +307,7 @@ async fn answer(mut conn: Conn, log: Log) -> std::io::Result<()> {
                 break;
             }
         }
-        conn.write_all(RESPONSE).await?;
+        conn.write_all(response(&request)).await?;
     }
 }
 

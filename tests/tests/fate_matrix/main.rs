@@ -20,6 +20,10 @@ fn cells() -> Vec<Cell> {
                     continue;
                 }
                 for kind in Kind::ALL {
+                    // The response to HEAD has no body to break off in.
+                    if (place, kind) == (Place::Body, Kind::Head) {
+                        continue;
+                    }
                     for body in Body::ALL {
                         for attempts in [1, 3] {
                             cells.push(Cell {
@@ -42,17 +46,25 @@ fn cells() -> Vec<Cell> {
 #[test]
 fn every_fault_of_every_request_ends_as_the_table_says() {
     let cells = cells();
-    assert!(cells.len() >= 1_000, "{}", cells.len());
+    assert!(cells.len() >= 2_800, "{}", cells.len());
     for cell in cells {
         let seen = run(cell);
         assert_eq!(seen.told, expected(cell, seen.pulled), "{cell:?}: {seen:?}");
     }
 }
 
+/// What repeats nothing harmlessly.
+fn is_unsafe(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::Post | Kind::Patch | Kind::Unknown | Kind::LowerPut
+    )
+}
+
 #[test]
-fn i1_1_no_unkeyed_post_is_seen_twice_after_its_first_byte() {
+fn i1_1_what_is_unsafe_to_repeat_is_not_seen_twice_after_its_first_byte() {
     for cell in cells() {
-        if cell.kind == Kind::Post {
+        if is_unsafe(cell.kind) {
             let seen = run(cell);
             assert!(seen.requests.len() <= 1, "{cell:?}: {seen:?}");
         }

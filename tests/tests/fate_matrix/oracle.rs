@@ -11,7 +11,11 @@ pub(crate) fn expected(cell: Cell, pulled: bool) -> Told {
         Place::WriteLater | Place::FirstByte | Place::Head => Fate::MaybeProcessed,
         Place::Body => Fate::Processed,
     };
-    let repeatable = cell.kind != Kind::Post;
+    // RFC 9110 section 9.2.2, a key, or a promise.
+    let repeatable = !matches!(
+        cell.kind,
+        Kind::Post | Kind::Patch | Kind::Unknown | Kind::LowerPut
+    );
     let first = match cell.place {
         Place::Dns | Place::Connect | Place::Tls | Place::Write => None,
         Place::WriteLater => Some(Some(WRITTEN)),

@@ -35,19 +35,28 @@ fn told(status: u16, seconds: u64) -> HeadFacts {
     }
 }
 
+/// A refused connection: paid for, and after half of 100 ms.
+#[track_caller]
+fn refused_and_tried_again(request: Request) {
+    let mut scene = Scene::new(request);
+    let verdict = scene.fails(&refused());
+    let again = scene.counted(&verdict);
+    let delay = again.at - scene.now;
+    assert!(delay.abs_diff(Duration::from_millis(50)) <= Duration::from_nanos(1));
+    assert_eq!(
+        (scene.paid(), scene.call.fate()),
+        (1_000, Fate::NotProcessed)
+    );
+}
+
 #[test]
-fn row_1_and_2_a_refused_connection_is_tried_again_for_any_request() {
-    for request in [GET, POST] {
-        let mut scene = Scene::new(request);
-        let verdict = scene.fails(&refused());
-        let again = scene.counted(&verdict);
-        let delay = again.at - scene.now;
-        assert!(delay.abs_diff(Duration::from_millis(50)) <= Duration::from_nanos(1));
-        assert_eq!(
-            (scene.paid(), scene.call.fate()),
-            (1_000, Fate::NotProcessed)
-        );
-    }
+fn row_1_a_refused_connection_is_tried_again() {
+    refused_and_tried_again(GET);
+}
+
+#[test]
+fn row_2_a_refused_connection_is_tried_again_even_for_a_post() {
+    refused_and_tried_again(POST);
 }
 
 #[test]
@@ -67,22 +76,30 @@ fn row_4_a_post_that_may_have_arrived_is_not_repeated() {
     assert!(!scene.call.retry_exhausted());
 }
 
+/// No answer on a used connection: tried again for free, past the siblings that idled as long.
+#[track_caller]
+fn unanswered_and_repeated_for_free(request: Request) {
+    let mut scene = Scene::new(request);
+    let again = free(&scene.fails(&unanswered()));
+    assert_eq!(again.evict_idle_for, Some(Duration::from_secs(7)));
+    assert_eq!((again.at, scene.paid()), (scene.now, 0));
+}
+
 #[test]
-fn row_5_and_6_with_a_key_or_an_idempotent_method_it_is_repeated_for_free() {
-    let keyed = Request {
+fn row_5_with_a_key_or_a_promise_a_post_is_repeated_for_free() {
+    unanswered_and_repeated_for_free(Request {
         keyed: true,
         ..POST
-    };
-    let declared = Request {
+    });
+    unanswered_and_repeated_for_free(Request {
         declared_idempotent: true,
         ..POST
-    };
-    for request in [keyed, declared, PUT] {
-        let mut scene = Scene::new(request);
-        let again = free(&scene.fails(&unanswered()));
-        assert_eq!(again.evict_idle_for, Some(Duration::from_secs(7)));
-        assert_eq!(scene.paid(), 0);
-    }
+    });
+}
+
+#[test]
+fn row_6_an_idempotent_method_is_repeated_for_free() {
+    unanswered_and_repeated_for_free(PUT);
 }
 
 #[test]
@@ -124,17 +141,25 @@ fn row_10_no_first_byte_in_time_costs_two() {
     assert_eq!(scene.paid(), 2_000);
 }
 
+/// A stream that the peer says it never looked at: opened again at once.
+#[track_caller]
+fn opened_again_for_free(fault: StreamFault) {
+    let mut scene = Scene::new(POST);
+    let again = free(&scene.fails(&stream(fault)));
+    assert_eq!((again.at, scene.paid()), (scene.now, 0));
+}
+
 #[test]
-fn row_11_and_12_a_stream_that_was_never_looked_at_is_opened_again_for_free() {
-    let beyond = StreamFault::GoAwayBeyond {
+fn row_11_a_stream_that_was_refused_is_opened_again_for_free() {
+    opened_again_for_free(StreamFault::Refused);
+}
+
+#[test]
+fn row_12_a_stream_beyond_the_last_that_was_looked_at_is_opened_again_for_free() {
+    opened_again_for_free(StreamFault::GoAwayBeyond {
         first_stream: false,
         code: GoAwayCode::NoError,
-    };
-    for fault in [StreamFault::Refused, beyond] {
-        let mut scene = Scene::new(POST);
-        free(&scene.fails(&stream(fault)));
-        assert_eq!(scene.paid(), 0);
-    }
+    });
 }
 
 #[test]
@@ -190,17 +215,26 @@ fn row_18_a_post_that_was_throttled_without_a_time_goes_to_the_caller() {
     assert_eq!(scene.call.stop_reason(), Some(StopReason::MaybeProcessed));
 }
 
+/// A refusal that says nothing was done: repeated once, on a connection of its own.
+#[track_caller]
+fn repeated_once_on_a_new_connection(status: u16) {
+    let mut scene = Scene::new(POST);
+    let verdict = scene.answers(&HeadFacts::new(status));
+    assert!(scene.counted(&verdict).fresh);
+    scene.goes_on(&verdict);
+    let second = scene.answers(&HeadFacts::new(status));
+    assert_eq!(second, Verdict::Deliver { exhausted: None });
+    assert_eq!(scene.call.stop_reason(), Some(StopReason::NotRetryable));
+}
+
 #[test]
-fn row_19_and_20_a_request_timeout_and_a_misdirection_are_repeated_once_on_a_new_connection() {
-    for status in [408, 421] {
-        let mut scene = Scene::new(POST);
-        let verdict = scene.answers(&HeadFacts::new(status));
-        assert!(scene.counted(&verdict).fresh);
-        scene.goes_on(&verdict);
-        let second = scene.answers(&HeadFacts::new(status));
-        assert_eq!(second, Verdict::Deliver { exhausted: None });
-        assert_eq!(scene.call.stop_reason(), Some(StopReason::NotRetryable));
-    }
+fn row_19_a_request_timeout_is_repeated_once_on_a_new_connection() {
+    repeated_once_on_a_new_connection(408);
+}
+
+#[test]
+fn row_20_a_misdirected_request_is_repeated_once_on_a_new_connection() {
+    repeated_once_on_a_new_connection(421);
 }
 
 #[test]
