@@ -40,21 +40,21 @@ impl Pass {
     pub(crate) fn of(shared: &Arc<Shared>, profile: Option<usize>) -> Option<Box<Self>> {
         let is_capped = shared.is_capped.load(Ordering::Relaxed);
         if is_capped || profile.is_some() {
-            return Some(Self::new(shared, profile, is_capped));
+            return Some(Box::new(Self::new(shared, profile, is_capped)));
         }
         None
     }
 
     #[cold]
-    fn new(shared: &Arc<Shared>, profile: Option<usize>, is_capped: bool) -> Box<Self> {
+    fn new(shared: &Arc<Shared>, profile: Option<usize>, is_capped: bool) -> Self {
         // The narrower one first: who waits there holds up nobody elsewhere.
         let client = is_capped.then_some(CLIENT);
-        Box::new(Self {
+        Self {
             shared: shared.clone(),
             ways: profile.into_iter().chain(client).collect(),
             entered: 0,
             queued: None,
-        })
+        }
     }
 
     /// Goes on as far as it can.
