@@ -229,7 +229,8 @@
 //! # 5. A name that fails, then leads elsewhere
 //!
 //! The primary dies at 10 s. The resolver is down with it for a second, and from 11 s on the name leads
-//! to the backup. A call in the middle of that is late, not lost.
+//! to the backup. A call in the middle of that is late, not lost: where names are kept, the old address
+//! would be believed for another half minute, so this client keeps none.
 //!
 //! ```
 //! use std::time::Duration;
@@ -250,7 +251,7 @@
 //! sim.between(secs(11).., Fault::dns_changed("api.test", "backup.test"));
 //!
 //! let retry = Retry::new(3).backoff(Backoff::constant(secs(1)));
-//! let client = sim.client("laptop").retry(retry).build().unwrap();
+//! let client = sim.client("laptop").retry(retry).no_dns_cache().build().unwrap();
 //! let clock = sim.handle();
 //! let run = sim.run(async move {
 //!     let mut answers = Vec::new();

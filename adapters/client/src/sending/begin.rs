@@ -58,6 +58,7 @@ impl Live {
         };
         if let Some((how, why)) = spent {
             shared.discard(h1, how, why);
+            (self.reused, self.idle_for) = (false, Duration::ZERO);
             self.step = Step::Lease;
             return Poll::Ready(Ok(None));
         }
