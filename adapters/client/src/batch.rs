@@ -36,6 +36,8 @@ pub struct Batch<'a> {
     requests: Option<Box<dyn Iterator<Item = RequestBuilder> + Send + 'a>>,
     taken: usize,
     lanes: Lanes,
+    /// One that was taken to see whether there was any.
+    next: Option<(usize, RequestBuilder)>,
     flight: Flight<Sending>,
     cap: InFlight,
 }
@@ -73,6 +75,7 @@ impl Client {
             requests: Some(Box::new(requests.into_iter())),
             taken: 0,
             lanes: Lanes::default(),
+            next: None,
             flight: Flight::new(),
             cap: InFlight(Arc::new(Cap {
                 max: AtomicUsize::new(IN_FLIGHT),
@@ -156,8 +159,8 @@ impl Batch<'_> {
         self.cap.listen(cx);
         self.fill();
         match self.flight.poll_next(cx) {
-            // Requests are left, and the cap lets none start.
-            Poll::Ready(None) if self.requests.is_some() || !self.lanes.is_empty() => Poll::Pending,
+            // The cap lets none start.
+            Poll::Ready(None) if self.has_requests() => Poll::Pending,
             Poll::Ready(Some((index, result))) => {
                 self.lanes.release(index);
                 Poll::Ready(Some((index, result)))
@@ -168,11 +171,21 @@ impl Batch<'_> {
 
     fn fill(&mut self) {
         while self.flight.len() < self.cap.get() {
-            let Some((index, request)) = self.lanes.next().or_else(|| self.take()) else {
+            let next = self.next.take();
+            let next = next.or_else(|| self.lanes.next()).or_else(|| self.take());
+            let Some((index, request)) = next else {
                 return;
             };
             self.flight.push(index, request.send());
         }
+    }
+
+    /// Whether any request is left. An iterator does not say so by itself.
+    fn has_requests(&mut self) -> bool {
+        if self.next.is_none() && self.lanes.is_empty() {
+            self.next = self.take();
+        }
+        self.next.is_some() || !self.lanes.is_empty()
     }
 
     /// The next request of the iterator that can start now. Those that cannot are set aside.

@@ -70,6 +70,8 @@ impl Incoming {
 
     pub(crate) fn body_left(&self) -> Option<u64> {
         match &self.exchange {
+            // Whoever sends it on is to meet the failure, and not an empty body.
+            _ if self.failed.is_some() => None,
             Some(exchange) => exchange.body_left(),
             None => Some(0),
         }

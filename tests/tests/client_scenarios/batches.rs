@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use fulmar_sim::{Fault, Retry, Sim};
 use futures_core::Stream;
 
-use super::support::{assert_quiet, at, builder, client, ms, secs};
+use super::support::{assert_quiet, at, builder, client, echo, ms, secs};
 
 /// Answers `/n` after n milliseconds, and knows how many it worked on at once.
 fn slow(sim: &Sim, host: &str) -> Arc<AtomicUsize> {
@@ -90,6 +90,33 @@ fn the_cap_can_change_while_the_batch_runs() {
         "{:?}",
         run.elapsed()
     );
+}
+
+#[test]
+fn a_batch_that_may_start_nothing_ends_where_nothing_is_left() {
+    let mut sim = Sim::seeded(1);
+    echo(&sim, "api.test:80");
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let mut nothing = client.batch([]).max_in_flight(0);
+        assert!(nothing.next().await.is_none());
+        let mut one = client
+            .batch([client.get("http://api.test/")])
+            .max_in_flight(1);
+        let (cap, mut is_lowered) = (one.cap(), false);
+        let (_, result) = std::future::poll_fn(|cx| {
+            let polled = std::pin::pin!(one.next()).poll(cx);
+            if !std::mem::replace(&mut is_lowered, true) {
+                cap.set(0);
+            }
+            polled
+        })
+        .await
+        .unwrap();
+        assert_eq!(result.unwrap().status(), 200);
+        assert!(one.next().await.is_none());
+    });
+    run.expect();
 }
 
 #[test]

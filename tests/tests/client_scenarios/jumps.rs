@@ -141,6 +141,29 @@ fn connections_that_idled_through_an_hour_are_not_used_again() {
 }
 
 #[test]
+fn a_response_that_comes_with_the_end_of_its_deadline_comes_too_late() {
+    for status in [200, 503] {
+        let mut sim = Sim::seeded(1);
+        let (client, ahead) = jumping(&sim);
+        sim.serve("api.test:80", move |mut conn| {
+            let ahead = ahead.clone();
+            async move {
+                conn.request().await?;
+                ahead.store(HOUR, Ordering::Relaxed);
+                conn.respond(status, "").await
+            }
+        });
+        let run = sim.run(async move {
+            let get = client
+                .get("http://api.test/")
+                .deadline(client.deadline(secs(60)));
+            get.send().await.unwrap_err()
+        });
+        assert!(run.expect().is_deadline(), "{}", run.expect());
+    }
+}
+
+#[test]
 fn a_deadline_that_the_jump_passed_sends_nothing() {
     let mut sim = Sim::seeded(1);
     echo(&sim, "api.test:80");

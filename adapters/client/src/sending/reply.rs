@@ -39,6 +39,11 @@ impl Live {
         now: Instant,
         reply: Reply,
     ) -> Progress {
+        // A deadline that has passed ends the call even where its response comes in the same wake.
+        let overall = self.clocks.overall();
+        if overall.is_some_and(|overall| now >= overall) {
+            return self.expire(shared, parts, now, Phase::Total);
+        }
         match reply {
             Reply::Whole(head, body, reuse) => {
                 self.handle_whole(shared, parts, now, head, body, reuse)
