@@ -39,6 +39,12 @@ pub(crate) struct Settings {
     /// How many there may be, in all and of one origin.
     #[cfg(feature = "websocket")]
     pub(crate) websockets: (usize, usize),
+    /// Of one origin at once.
+    #[cfg(feature = "websocket")]
+    pub(crate) handshakes: usize,
+    /// Whether the defaults hold credentials, which only the origins that were asked for may see.
+    #[cfg(feature = "websocket")]
+    pub(crate) has_credentials: bool,
 }
 
 /// Configures a [`Client`]. Every setting has a default; contradictory ones fail
@@ -58,6 +64,8 @@ pub struct ClientBuilder {
     propagation: Propagation,
     #[cfg(feature = "websocket")]
     websockets: (usize, usize),
+    #[cfg(feature = "websocket")]
+    handshakes: usize,
     mistake: Option<Error>,
 }
 
@@ -77,6 +85,8 @@ impl ClientBuilder {
             propagation: Propagation::default(),
             #[cfg(feature = "websocket")]
             websockets: (64, 8),
+            #[cfg(feature = "websocket")]
+            handshakes: 1,
             mistake: None,
         }
     }
@@ -205,6 +215,14 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets how many handshakes of [`WebSocket`](crate::WebSocket)s with one origin there may be at
+    /// once. Default 1, as RFC 6455 section 4.1 has it; others wait for their turn. 0 counts as 1.
+    #[cfg(feature = "websocket")]
+    pub fn websocket_handshakes(mut self, per_origin: usize) -> Self {
+        self.handshakes = per_origin.max(1);
+        self
+    }
+
     /// Builds the client. No runtime need be there.
     ///
     /// # Errors
@@ -245,6 +263,13 @@ impl ClientBuilder {
             propagation: self.propagation,
             #[cfg(feature = "websocket")]
             websockets: self.websockets,
+            #[cfg(feature = "websocket")]
+            handshakes: self.handshakes,
+            #[cfg(feature = "websocket")]
+            has_credentials: self
+                .headers
+                .iter()
+                .any(|(name, value)| crate::request::is_credential(name, value)),
         };
         Client {
             shared: Arc::new(Shared::new(self.net, settings)),

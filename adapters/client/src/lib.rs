@@ -39,6 +39,8 @@ mod window;
 mod wire;
 
 #[cfg(feature = "websocket")]
+pub mod session;
+#[cfg(feature = "websocket")]
 pub mod websocket;
 
 pub use bytes::Bytes;
@@ -63,6 +65,8 @@ pub use request::RequestBuilder;
 pub use response::Response;
 pub use scope::{Branch, Outcome, Scope, ScopeError, Scoped};
 pub use sending::Sending;
+#[cfg(feature = "websocket")]
+pub use session::Session;
 pub use upgraded::Upgraded;
 pub use url::{IntoUrl, Url};
 #[cfg(feature = "websocket")]

@@ -31,7 +31,7 @@ pub(crate) struct Parts {
     pub(crate) options: Option<Box<Options>>,
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Options {
     pub(crate) timeouts: Option<Timeouts>,
     /// `timeouts` as the clocks want them.
@@ -313,6 +313,43 @@ impl RequestBuilder {
         }
     }
 
+    /// Another of the same method, URL, header fields and settings, without a body.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn again(&self) -> Self {
+        let parts = self.parts.as_ref().map_err(Clone::clone);
+        Self {
+            client: self.client.clone(),
+            parts: parts.map(|parts| Parts {
+                method: parts.method.clone(),
+                url: parts.url.clone(),
+                headers: parts.headers.clone(),
+                body: Body::empty(),
+                one_shot: false,
+                options: parts.options.clone(),
+            }),
+        }
+    }
+
+    /// The same for another URL. To another origin go no credentials; `None` where the client would
+    /// add some by itself.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn redirected(&self, to: Url) -> Option<Self> {
+        let settings = &self.client.shared.settings;
+        let is_elsewhere = self.origin() != Some(to.origin());
+        if is_elsewhere && settings.has_credentials {
+            return None;
+        }
+        Some(self.again().edit(|parts| {
+            parts.url = to;
+            if is_elsewhere && let Some(headers) = &mut parts.headers {
+                let kept = headers.iter().filter(|(n, v)| !is_credential(n, v));
+                let kept = kept.map(|(name, value)| (name.clone(), value.clone()));
+                **headers = kept.collect();
+            }
+            Ok(())
+        }))
+    }
+
     /// Adds the fields of a handshake.
     #[cfg(feature = "websocket")]
     pub(crate) fn handshake(self, write: impl FnOnce(&mut HeaderMap)) -> Self {
@@ -392,6 +429,20 @@ where
         Error::new(Kind::Request).because(format!("header {name}: {}", error.into()))
     })?;
     Ok((name, value))
+}
+
+/// Whether only the origin that it was meant for may see a field.
+#[cfg(feature = "websocket")]
+pub(crate) fn is_credential(name: &HeaderName, value: &HeaderValue) -> bool {
+    use http::header::{COOKIE, ORIGIN, PROXY_AUTHORIZATION, WWW_AUTHENTICATE};
+    let names = [
+        AUTHORIZATION,
+        COOKIE,
+        ORIGIN,
+        PROXY_AUTHORIZATION,
+        WWW_AUTHENTICATE,
+    ];
+    value.is_sensitive() || names.contains(name)
 }
 
 fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Error {

@@ -42,6 +42,9 @@ pub(crate) struct Shared {
     pub(crate) origin: OnceLock<Url>,
     #[cfg(feature = "websocket")]
     pub(crate) websockets: Arc<crate::websocket::Cap>,
+    /// Handshakes of sockets under way.
+    #[cfg(feature = "websocket")]
+    pub(crate) handshakes: Arc<crate::websocket::Cap>,
     state: Mutex<State>,
     calls: AtomicU64,
     /// Drivers that went away with their runtime: who registered with one registers anew.
@@ -166,7 +169,15 @@ impl Shared {
         Self {
             net,
             #[cfg(feature = "websocket")]
-            websockets: Arc::new(crate::websocket::Cap::new(settings.websockets)),
+            websockets: Arc::new(crate::websocket::Cap::new(
+                settings.websockets,
+                "the client has as many WebSockets as it may",
+            )),
+            #[cfg(feature = "websocket")]
+            handshakes: Arc::new(crate::websocket::Cap::new(
+                (usize::MAX, settings.handshakes),
+                "another handshake with the server is under way",
+            )),
             settings,
             origin: OnceLock::new(),
             state: Mutex::new(state),
@@ -266,6 +277,16 @@ impl Shared {
     fn rouse_calls(&self) {
         let calls = self.locked(|state| state.timers.values().cloned().collect::<Vec<_>>());
         calls.into_iter().for_each(Waker::wake);
+    }
+
+    /// A random source of its own for a WebSocket.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn fork_rng(&self) -> ChaCha8Rng {
+        self.locked(|state| {
+            let mut seed = [0; 32];
+            rand_core::Rng::fill_bytes(&mut state.rng, &mut seed);
+            ChaCha8Rng::from_seed(seed)
+        })
     }
 
     /// A number for a call, for those who watch.
@@ -480,6 +501,16 @@ impl Registration {
             && self.at <= deadline
             && (now < self.at)
             && self.task == task_of(cx.waker())
+    }
+
+    /// Registers the polling task, if it is not, to be woken by a shutdown alone.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn watch_shutdown(&mut self, shared: &Shared, cx: &Context<'_>) {
+        if !self.covers(shared, cx, Instant::ORIGIN, Instant::MAX) {
+            let waker = cx.waker().clone();
+            // What comes back is dropped here, outside the lock.
+            shared.locked(|state| self.register(state, waker, Instant::MAX));
+        }
     }
 
     /// Takes the entry out. Its waker is for the caller to drop once the lock is open.

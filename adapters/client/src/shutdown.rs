@@ -19,7 +19,8 @@ impl Client {
     /// Shuts the client down, all handles of it, for good.
     ///
     /// At once: sends fail with [`Kind::Closed`](crate::Kind::Closed), and so does whoever waits for a
-    /// connection or rests before another attempt; idle connections close, and dials end. Exchanges
+    /// connection or rests before another attempt; idle connections close, and dials end. Web sockets
+    /// are closed (1001), and sessions once what they have to send is sent, for up to 5 s. Exchanges
     /// and response bodies that are under way have until `deadline`. Then they fail, with the same
     /// kind, and their connections close. At [`Instant::MAX`](crate::Instant::MAX) there is no
     /// deadline.

@@ -100,6 +100,21 @@ impl Url {
         .with(Arc::from(normal)))
     }
 
+    /// What a reference means here, of which `ws` and `wss` are `http` and `https`.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn join_websocket(&self, reference: &str) -> Result<Self, Error> {
+        let wrong = |error| Error::new(Kind::Request).caused_by(error);
+        let base = url::Url::parse(self.as_str()).map_err(wrong)?;
+        let url = base.join(&http_of(reference)).map_err(wrong)?;
+        Self::parse(url.as_str())
+    }
+
+    /// Whether it is under TLS.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn is_secure(&self) -> bool {
+        self.scheme() == Scheme::Https
+    }
+
     /// The URL as text.
     pub fn as_str(&self) -> &str {
         &self.text

@@ -73,6 +73,13 @@ impl Default for Config {
     }
 }
 
+impl From<Backoff> for Config {
+    /// The defaults but for the delays between attempts.
+    fn from(backoff: Backoff) -> Self {
+        Self::default().backoff(backoff)
+    }
+}
+
 impl Config {
     /// The defaults.
     pub fn new() -> Self {
@@ -128,6 +135,13 @@ impl Config {
     #[must_use]
     pub fn outbox(mut self, messages: usize, bytes: usize) -> Self {
         self.outbox = Bound { messages, bytes };
+        self
+    }
+
+    /// How many messages may wait to be sent; as for their bytes nothing changes.
+    #[must_use]
+    pub fn outbox_messages(mut self, messages: usize) -> Self {
+        self.outbox.messages = messages;
         self
     }
 

@@ -28,6 +28,17 @@ pub enum Loss {
     ResyncTimeout,
 }
 
+impl Loss {
+    /// The close code: the server's, or the one that stands for what happened (RFC 6455 section
+    /// 7.1.5); 1006 where there was no connection.
+    pub fn code(&self) -> CloseCode {
+        match self {
+            Self::Closed(closed) => closed.code,
+            _ => CloseCode::ABNORMAL,
+        }
+    }
+}
+
 impl fmt::Display for Loss {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -64,6 +64,21 @@ impl Session {
         self.follow(now, past, loss, action, None, rng);
     }
 
+    /// Ends at once, for a reason of the driver's: the transport is dropped without a word, and what
+    /// is on it is settled as after a loss. Where the application has begun to close, that is the
+    /// reason.
+    pub fn abandon(&mut self, loss: Loss) {
+        if self.connection.is_some() {
+            self.settle(false);
+        }
+        let is_closing = self.closing.is_some();
+        self.stop(if is_closing {
+            StopReason::Closed
+        } else {
+            StopReason::Fatal(loss)
+        });
+    }
+
     /// Messages on the lost connection: kept, dropped with a reason, or doubtful.
     fn settle(&mut self, too_big: bool) {
         let mut wreck = self.flight.wreck();

@@ -21,6 +21,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use bytes::BytesMut;
 use rand_core::Rng;
 
 use super::close_table::Pace;
@@ -178,6 +179,11 @@ impl Session {
     /// Whether the driver is to read: not while the inbox is full.
     pub fn wants_read(&self) -> bool {
         self.connection.is_some() && !self.inbox.is_paused()
+    }
+
+    /// Bytes of the frame at the front of `rx` that are still to come: room worth reserving.
+    pub fn wanted(&self, rx: &BytesMut) -> usize {
+        self.connection.as_ref().map_or(0, |ws| ws.wanted(rx))
     }
 
     /// Round-trip times of the connection.

@@ -233,13 +233,18 @@ impl TlsConn {
 
     /// Reads a request without a body. False: the client has gone.
     pub(crate) async fn request(&mut self) -> io::Result<bool> {
+        Ok(self.head().await?.is_some())
+    }
+
+    /// The next request's head as text.
+    pub(crate) async fn head(&mut self) -> io::Result<Option<String>> {
         loop {
             if let Some(end) = self.rx.windows(4).position(|four| four == b"\r\n\r\n") {
-                let _ = self.rx.split_to(end + 4);
-                return Ok(true);
+                let head = self.rx.split_to(end + 4);
+                return Ok(Some(String::from_utf8_lossy(&head).into_owned()));
             }
             if self.server.is_closed() || !self.fill().await? {
-                return Ok(false);
+                return Ok(None);
             }
         }
     }

@@ -38,6 +38,7 @@ mod failures;
 mod limits;
 mod responses;
 mod retries;
+mod sessions;
 mod shutdown;
 mod timeouts;
 mod timers;

@@ -3,8 +3,8 @@
 use std::io;
 use std::thread;
 
-use fulmar::Client;
 use fulmar::websocket::{Cause, CloseCode, Keepalive, Message, WebSocket};
+use fulmar::{Client, Instant};
 use fulmar_tests::websocket::{close_frame, frame};
 
 use crate::env::{Env, Gate, Peer, PollTimes, ms};
@@ -19,10 +19,11 @@ suite![
     a_refused_handshake_is_an_error_with_the_status,
     a_websocket_dropped_after_any_number_of_polls_leaves_nothing_behind,
     a_websocket_may_be_dropped_on_a_bare_thread,
+    a_shutdown_of_the_client_closes_a_websocket_that_nobody_reads,
 ];
 
 /// Accepts the connection's first request.
-async fn accept(peer: &mut Peer) -> io::Result<()> {
+pub(crate) async fn accept(peer: &mut Peer) -> io::Result<()> {
     let Some(request) = peer.request().await? else {
         return Err(io::ErrorKind::UnexpectedEof.into());
     };
@@ -36,7 +37,7 @@ async fn accept(peer: &mut Peer) -> io::Result<()> {
 }
 
 /// The next frame: its first byte and its payload.
-async fn read(peer: &mut Peer) -> io::Result<(u8, Vec<u8>)> {
+pub(crate) async fn read(peer: &mut Peer) -> io::Result<(u8, Vec<u8>)> {
     let head = peer.exactly(2).await?;
     let len = match head[1] & 0x7f {
         126 => usize::from(u16::from_be_bytes(
@@ -52,7 +53,7 @@ async fn read(peer: &mut Peer) -> io::Result<(u8, Vec<u8>)> {
 }
 
 /// Gives back whole messages; answers a Close frame and ends.
-async fn echo(peer: &mut Peer) -> io::Result<()> {
+pub(crate) async fn echo(peer: &mut Peer) -> io::Result<()> {
     let (mut opcode, mut message) = (0, Vec::new());
     loop {
         let (first, payload) = read(peer).await?;
@@ -72,7 +73,7 @@ async fn echo(peer: &mut Peer) -> io::Result<()> {
     }
 }
 
-fn echoing(env: &Env) -> crate::env::Server {
+pub(crate) fn echoing(env: &Env) -> crate::env::Server {
     env.serve(|mut peer| async move {
         accept(&mut peer).await?;
         echo(&mut peer).await
@@ -229,4 +230,12 @@ pub(crate) async fn a_websocket_may_be_dropped_on_a_bare_thread(env: Env) {
     thread::spawn(move || drop(ws)).join().unwrap();
     env.quiet(&client).await;
     env.until("a closed socket", || server.open() == 0).await;
+}
+
+pub(crate) async fn a_shutdown_of_the_client_closes_a_websocket_that_nobody_reads(env: Env) {
+    let (server, client) = (echoing(&env), env.client());
+    let mut ws = open(&client, &server).await;
+    client.shutdown(Instant::MAX).await;
+    assert_eq!(ws.recv().await, Ok(None));
+    assert_eq!(ws.closed().unwrap().code, CloseCode::GOING_AWAY);
 }

@@ -11,4 +11,6 @@ mod liveness;
 mod messages;
 mod opening;
 mod pressure;
+mod redirects;
 mod server;
+mod shutdown;

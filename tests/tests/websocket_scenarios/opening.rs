@@ -1,5 +1,6 @@
 //! The handshake, as part of the client's own request path.
 
+use fulmar_sim::websocket::Refused;
 use fulmar_sim::{Error, Kind, Phase, Sim};
 
 use crate::server::{Peer, URL, close_in_order, echo, open_with, switch};
@@ -21,13 +22,26 @@ fn refused(response: impl Into<Vec<u8>>) -> Error {
 
 #[test]
 fn a_status_other_than_101_is_an_error_with_that_status() {
-    for status in [200, 301, 401, 403, 404, 426] {
-        let head = format!("HTTP/1.1 {status} X\r\nLocation: /\r\nContent-Length: 2\r\n\r\nno");
+    for status in [200, 300, 401, 403, 404, 426] {
+        let head = format!("HTTP/1.1 {status} X\r\nX-Why: closed\r\nContent-Length: 2\r\n\r\nno");
         let error = refused(head);
         assert!(error.is_status(), "{error}");
         assert_eq!(error.status().unwrap(), status);
         assert_eq!(error.url(), Some("http://api.test/chat"));
+        let answer = Refused::of(&error).unwrap();
+        assert_eq!(answer.status(), status);
+        assert_eq!(answer.headers()["x-why"], "closed");
+        assert_eq!(&answer.body()[..], b"no");
     }
+}
+
+#[test]
+fn of_the_body_of_a_refusal_the_beginning_is_kept() {
+    let length = 1 << 20;
+    let mut response = format!("HTTP/1.1 403 X\r\nContent-Length: {length}\r\n\r\n").into_bytes();
+    response.resize(response.len() + length, b'.');
+    let error = refused(response);
+    assert_eq!(Refused::of(&error).unwrap().body().len(), 16 * 1024);
 }
 
 #[test]

@@ -1,27 +1,21 @@
-//! Opening a WebSocket: a request like any other, until its 101.
+//! What a WebSocket is opened with.
 
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chacha20::ChaCha8Rng;
 use fulmar_core::deadline::Timeouts;
 use fulmar_core::retry::Retry;
 use fulmar_core::time::Instant;
-use fulmar_core::ws::{
-    Config, Connection, Handshake, HandshakeError, Keepalive, Limits, Negotiated, Offer,
-};
+use fulmar_core::ws::{Config, Connection, Keepalive, Limits};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
-use rand_core::SeedableRng;
 
-use super::cap::Pass;
 use super::halves::WebSocket;
 use super::keeper;
+use super::opening::Opened;
 use super::socket::Socket;
-use super::state::Transport;
-use crate::error::{Error, Kind};
+use crate::error::Error;
 use crate::request::RequestBuilder;
-use crate::response::Response;
 use crate::shared::Shared;
 
 /// Opens a WebSocket. See [`Client::websocket`](crate::Client::websocket).
@@ -139,88 +133,66 @@ impl WebSocketBuilder {
     }
 
     /// Opens the WebSocket: waits for a turn where the client has as many as it may
-    /// ([`ClientBuilder::websocket_limits`](crate::ClientBuilder::websocket_limits)), gets a
+    /// ([`ClientBuilder::websocket_limits`](crate::ClientBuilder::websocket_limits)), and for
+    /// other handshakes with the same origin
+    /// ([`ClientBuilder::websocket_handshakes`](crate::ClientBuilder::websocket_handshakes)), gets a
     /// connection as any request does, and upgrades it.
     ///
     /// # Errors
     ///
     /// `Kind::Builder` where settings contradict each other, `Kind::Status` where the server answers
-    /// with a status other than 101 ([`Error::status`]; redirects are not followed), `Kind::Protocol`
-    /// where its answer is not the one to this request, and what [`RequestBuilder::send`] says.
+    /// with a status other than 101 ([`Refused::of`](super::Refused::of) has its answer),
+    /// `Kind::Protocol` where its answer is not the one to this request, and what
+    /// [`RequestBuilder::send`] says.
+    ///
+    /// Redirects (301, 302, 303, 307, 308) are followed, five at most, and never from `wss` to `ws`.
+    /// To another origin go no credentials: neither `Authorization` and `Cookie` nor what is marked
+    /// sensitive; where the client has such a default header, such a redirect is not followed. One
+    /// that is not followed is an error with its status.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future at any point ends the attempt and gives back all it held.
     pub async fn connect(self) -> Result<WebSocket, Error> {
-        let Self {
-            mut request,
-            config,
-            protocols,
-        } = self;
-        let wrong = |kind, error: Box<dyn std::error::Error + Send + Sync>| {
-            Error::new(kind).caused_by(error)
-        };
-        config
-            .validate()
-            .map_err(|error| wrong(Kind::Builder, error.into()))?;
-        let shared = request.shared().clone();
-        let offer = Offer {
-            protocols,
-            compression: config.offered_compression(),
-        };
-        let handshake = shared.locked(|state| Handshake::new(offer, &mut state.rng));
-        let handshake = handshake.map_err(|error| wrong(Kind::Request, error.into()))?;
-        let pass = enter(&mut request, &shared).await?;
-        let response = request.handshake(|headers| handshake.write(headers)).send();
-        let response = response.await?;
-        let negotiated = handshake
-            .verify(response.head())
-            .map_err(|error| refused(&response, error))?;
-        let missing = response.error(Error::new(Kind::Io));
-        let parts = response.upgrade().await?.into_parts();
-        let (h1, shared) = parts.ok_or(missing)?;
-        let transport = Transport { h1, shared, pass };
-        Ok(open(&config, negotiated, transport))
+        let opened = self.open().await.map_err(|failed| failed.error)?;
+        Ok(keep(opened))
+    }
+
+    /// Another of the same request and settings.
+    pub(crate) fn again(&self) -> Self {
+        Self {
+            request: self.request.again(),
+            config: self.config,
+            protocols: self.protocols.clone(),
+        }
+    }
+
+    pub(crate) fn into_parts(self) -> (RequestBuilder, Config, Vec<String>) {
+        (self.request, self.config, self.protocols)
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        self.request.shared()
     }
 }
 
-/// Waits for a pass; the whole opening has one deadline.
-async fn enter(request: &mut RequestBuilder, shared: &Arc<Shared>) -> Result<Pass, Error> {
-    let now = shared.net.now();
-    let (origin, timeouts, deadline) = request.bounds()?;
-    let total = timeouts.total.map(|total| now + total);
-    let deadline = total.into_iter().chain(deadline).min();
-    request.set_deadline(deadline);
-    let pool = timeouts.pool.map(|pool| now + pool);
-    let until = pool.into_iter().chain(deadline).min();
-    let until = until.unwrap_or(Instant::MAX);
-    shared.websockets.enter(&shared.net, &origin, until).await
-}
-
-fn refused(response: &Response, error: HandshakeError) -> Error {
-    response.error(match error {
-        HandshakeError::Status(_) => Error::of_status(response.status()),
-        error => Error::new(Kind::Protocol)
-            .at(fulmar_core::fault::Phase::Head)
-            .caused_by(error),
-    })
-}
-
-fn open(config: &Config, negotiated: Negotiated, transport: Transport) -> WebSocket {
+/// A connection that its keeper keeps.
+fn keep(opened: Opened) -> WebSocket {
+    let Opened {
+        config,
+        negotiated,
+        transport,
+    } = opened;
     let shared = transport.shared.clone();
     let now = shared.net.now();
-    let seed = shared.locked(|state| {
-        let mut seed = [0; 32];
-        rand_core::Rng::fill_bytes(&mut state.rng, &mut seed);
-        seed
-    });
-    let mut rng = ChaCha8Rng::from_seed(seed);
-    let machine = Connection::new(now, config, &negotiated, &mut rng);
+    let mut rng = shared.fork_rng();
+    let machine = Connection::new(now, &config, &negotiated, &mut rng);
     let agreed = (negotiated.protocol, negotiated.compression);
     let net = shared.net.clone();
     let socket = Arc::new(Socket::new(net, machine, rng, transport, agreed));
     let websocket = WebSocket::new(socket.clone());
-    shared.net.spawn(Box::pin(keeper::run(socket)));
+    let keeper = keeper::run(socket, shared.clone());
+    shared.net.spawn(Box::pin(keeper));
     websocket
 }
 

@@ -11,13 +11,17 @@ use fulmar_core::time::Instant;
 use fulmar_core::ws::{Admission, Gate, GateTicket, Turn};
 
 use crate::error::{Error, Kind};
-use crate::net::Net;
+use crate::shared::{Registration, Shared};
 
 /// Those who may wait.
 const WAITERS: usize = 10_000;
 
 /// The client's gate.
-pub(crate) struct Cap(Mutex<State>);
+pub(crate) struct Cap {
+    state: Mutex<State>,
+    /// What is said to those who waited in vain.
+    why: &'static str,
+}
 
 struct State {
     gate: Gate<Arc<str>>,
@@ -31,16 +35,17 @@ enum Place {
 }
 
 impl Cap {
-    pub(crate) fn new((total, per_origin): (usize, usize)) -> Self {
-        Self(Mutex::new(State {
+    pub(crate) fn new((total, per_origin): (usize, usize), why: &'static str) -> Self {
+        let state = Mutex::new(State {
             gate: Gate::new(total, per_origin, WAITERS),
             waiting: BTreeMap::new(),
-        }))
+        });
+        Self { state, why }
     }
 
     /// Runs a section and wakes, outside the lock, those whose wait it ended.
     fn locked<R>(&self, section: impl FnOnce(&mut State) -> R) -> R {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let result = section(&mut state);
         let mut wakers = Vec::new();
         while let Some(turn) = state.gate.poll_turn() {
@@ -56,14 +61,17 @@ impl Cap {
         result
     }
 
-    /// Waits for a pass, until then.
+    /// Waits for a pass, until then or the client's end.
     pub(crate) async fn enter(
         self: &Arc<Self>,
-        net: &Arc<dyn Net>,
+        shared: &Arc<Shared>,
         origin: &str,
         until: Instant,
     ) -> Result<Pass, Error> {
         let origin: Arc<str> = origin.into();
+        if shared.is_closed() {
+            return Err(Error::new(Kind::Closed));
+        }
         let pass = || Pass {
             cap: self.clone(),
             origin: origin.clone(),
@@ -82,15 +90,15 @@ impl Cap {
         };
         let mut queued = Queued {
             cap: self,
+            shared,
             origin: &origin,
             ticket: Some(ticket),
+            registration: Registration::default(),
         };
-        match queued.turn(net, until).await {
-            Turn::Pass(_) => Ok(pass()),
-            Turn::TimedOut(_) => {
-                let why = "the client has as many WebSockets as it may";
-                Err(Error::timeout(Phase::Pool).because(why))
-            }
+        match queued.turn(until).await {
+            Some(Turn::Pass(_)) => Ok(pass()),
+            Some(Turn::TimedOut(_)) => Err(Error::timeout(Phase::Pool).because(self.why)),
+            None => Err(Error::new(Kind::Closed)),
         }
     }
 }
@@ -98,12 +106,17 @@ impl Cap {
 /// A place in the queue; given up when dropped, with the pass that it may have got meanwhile.
 struct Queued<'a> {
     cap: &'a Cap,
+    shared: &'a Arc<Shared>,
     origin: &'a Arc<str>,
     ticket: Option<GateTicket>,
+    /// A shutdown has to find who waits here.
+    registration: Registration,
 }
 
 impl Queued<'_> {
-    async fn turn(&mut self, net: &Arc<dyn Net>, until: Instant) -> Turn {
+    /// The end of the wait; `None` where it is the client's.
+    async fn turn(&mut self, until: Instant) -> Option<Turn> {
+        let net = self.shared.net.clone();
         let mut sleep = (until != Instant::MAX).then(|| net.sleep(until));
         poll_fn(|cx| {
             if let Some(timer) = &mut sleep
@@ -113,9 +126,13 @@ impl Queued<'_> {
                 let now = net.now().max(until);
                 self.cap.locked(|state| state.gate.handle_timeout(now));
             }
+            self.registration.watch_shutdown(self.shared, cx);
+            if self.shared.is_closed() {
+                return Poll::Ready(None);
+            }
             let waker = cx.waker().clone();
             let (turn, _replaced) = self.cap.locked(|state| self.look(state, waker));
-            turn.map_or(Poll::Pending, Poll::Ready)
+            turn.map_or(Poll::Pending, |turn| Poll::Ready(Some(turn)))
         })
         .await
     }
@@ -139,6 +156,8 @@ impl Queued<'_> {
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
+        // What comes back is dropped here, outside the lock.
+        self.shared.locked(|state| self.registration.remove(state));
         let Some(ticket) = self.ticket else { return };
         let cancelled = self.cap.locked(|state| {
             let place = state.waiting.remove(&ticket);

@@ -13,7 +13,8 @@
 //! ```
 //!
 //! ```text
-//! builder   the handshake: a request like any other, until its 101
+//! builder   the settings
+//! opening   the handshake: a request like any other, until its 101; refused: another answer
 //! halves    the user's handles: both drive the connection
 //! waits     what a handle waits for besides: a pong, the end
 //! keeper    the task that drives it while no handle does
@@ -27,6 +28,8 @@ mod cap;
 mod halves;
 mod inbox;
 mod keeper;
+mod opening;
+mod refused;
 mod signal;
 mod socket;
 mod state;
@@ -39,5 +42,8 @@ pub use fulmar_core::ws::{
 
 pub use builder::WebSocketBuilder;
 pub use halves::{Receiver, Sender, WebSocket};
+pub use refused::Refused;
 
 pub(crate) use cap::Cap;
+pub(crate) use opening::{OpenError, Opened};
+pub(crate) use state::Transport;

@@ -37,14 +37,14 @@ const READ_LONG: usize = 256 * 1024;
 const TURNS: usize = 16;
 
 /// The connection, until its end.
-pub(super) struct Transport {
-    pub(super) h1: Box<H1>,
-    pub(super) shared: Arc<Shared>,
-    pub(super) pass: Pass,
+pub(crate) struct Transport {
+    pub(crate) h1: Box<H1>,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pass: Pass,
 }
 
 impl Transport {
-    pub(super) fn discard(self) {
+    pub(crate) fn discard(self) {
         self.shared
             .discard(self.h1, Discard::Spent, "websocket ended");
         drop(self.pass);

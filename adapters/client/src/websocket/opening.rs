@@ -1,0 +1,211 @@
+//! The handshake: a request like any other, until its 101. Redirects are followed, and what else
+//! the server may answer is told in two ways: to the application, and to a session's machine.
+
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use fulmar_core::fault::{Fault, FaultKind, Phase};
+use fulmar_core::retry::parse_retry_after;
+use fulmar_core::session::ConnectFailure;
+use fulmar_core::time::Instant;
+use fulmar_core::ws::{
+    Config, Handshake, HandshakeAction, HandshakeError, HandshakeTable, MAX_REDIRECTS, Negotiated,
+    Offer, is_redirect_allowed,
+};
+
+use super::builder::WebSocketBuilder;
+use super::cap::Pass;
+use super::refused::Refused;
+use super::state::Transport;
+use crate::error::{Error, Kind};
+use crate::request::RequestBuilder;
+use crate::response::Response;
+use crate::shared::Shared;
+
+/// What is kept of the body of a refusal.
+const BODY_MAX: usize = 16 * 1024;
+
+/// A connection that switched protocols, and what was agreed on.
+pub(crate) struct Opened {
+    pub(crate) config: Config,
+    pub(crate) negotiated: Negotiated,
+    pub(crate) transport: Transport,
+}
+
+/// Why there is none: for the application, and for the machine of a session.
+pub(crate) struct OpenError {
+    pub(crate) error: Error,
+    pub(crate) failure: ConnectFailure,
+}
+
+impl OpenError {
+    /// The request cannot be sent as it is.
+    pub(crate) fn invalid(
+        kind: Kind,
+        error: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+    ) -> Self {
+        Self::from(Error::new(kind).caused_by(error))
+    }
+}
+
+impl From<Error> for OpenError {
+    fn from(error: Error) -> Self {
+        let phase = error.phase().unwrap_or(Phase::Connect);
+        let fault = |kind| Fault::new(kind, phase).with_detail(error.to_string());
+        let failure = match (error.kind(), error.fault()) {
+            (Kind::Builder | Kind::Request, _) => ConnectFailure::Invalid,
+            (_, Some(known)) => ConnectFailure::Fault(known.clone()),
+            (Kind::Timeout, _) => ConnectFailure::Fault(fault(FaultKind::TimedOut)),
+            (Kind::Closed, _) => ConnectFailure::Fault(fault(FaultKind::Aborted)),
+            _ => ConnectFailure::Fault(fault(FaultKind::Other)),
+        };
+        Self { error, failure }
+    }
+}
+
+impl WebSocketBuilder {
+    /// Gets a connection and upgrades it.
+    pub(crate) async fn open(self) -> Result<Opened, OpenError> {
+        let (mut request, config, protocols) = self.into_parts();
+        config
+            .validate()
+            .map_err(|error| OpenError::invalid(Kind::Builder, error))?;
+        let shared = request.shared().clone();
+        let mut redirects = 0;
+        loop {
+            let offer = Offer {
+                protocols: protocols.clone(),
+                compression: config.offered_compression(),
+            };
+            let handshake = shared.locked(|state| Handshake::new(offer, &mut state.rng));
+            let handshake = handshake.map_err(|error| OpenError::invalid(Kind::Request, error))?;
+            let pass = enter(&mut request, &shared).await?;
+            let turn = take_turn(&request, &shared).await?;
+            let sending = request.again().handshake(|fields| handshake.write(fields));
+            let response = sending.send().await?;
+            drop(turn);
+            match handshake.verify(response.head()) {
+                Ok(negotiated) => {
+                    let missing = response.error(Error::new(Kind::Io));
+                    let parts = response.upgrade().await?.into_parts();
+                    let (h1, shared) = parts.ok_or(missing)?;
+                    let transport = Transport { h1, shared, pass };
+                    return Ok(Opened {
+                        config,
+                        negotiated,
+                        transport,
+                    });
+                }
+                Err(HandshakeError::Status(status)) if is_redirect(status) => {
+                    redirects += 1;
+                    match follow(&request, &response, redirects) {
+                        Some(next) => request = next,
+                        None => return Err(refused(response, &shared).await),
+                    }
+                }
+                Err(HandshakeError::Status(_)) => return Err(refused(response, &shared).await),
+                Err(error) => return Err(mangled(&response, error)),
+            }
+        }
+    }
+}
+
+/// Waits for a pass; the whole opening has one deadline.
+async fn enter(request: &mut RequestBuilder, shared: &Arc<Shared>) -> Result<Pass, Error> {
+    let now = shared.net.now();
+    let (origin, timeouts, deadline) = request.bounds()?;
+    let total = timeouts.total.map(|total| now + total);
+    let deadline = total.into_iter().chain(deadline).min();
+    request.set_deadline(deadline);
+    let pool = timeouts.pool.map(|pool| now + pool);
+    let until = pool.into_iter().chain(deadline).min();
+    let until = until.unwrap_or(Instant::MAX);
+    shared.websockets.enter(shared, &origin, until).await
+}
+
+/// RFC 6455 section 4.1, step 2: handshakes with one server follow each other.
+async fn take_turn(request: &RequestBuilder, shared: &Arc<Shared>) -> Result<Pass, Error> {
+    let (origin, _, deadline) = request.bounds()?;
+    let until = deadline.unwrap_or(Instant::MAX);
+    shared.handshakes.enter(shared, &origin, until).await
+}
+
+fn is_redirect(status: u16) -> bool {
+    HandshakeTable::default().action(status) == HandshakeAction::Redirect
+}
+
+/// The request to where the response sends it, unless it may not go there. RFC 6455 section 4.1
+/// lets a client follow.
+fn follow(request: &RequestBuilder, response: &Response, redirects: u32) -> Option<RequestBuilder> {
+    if redirects > MAX_REDIRECTS {
+        return None;
+    }
+    let mut locations = response.head().fields().filter_map(|(name, value)| {
+        let is_location = name.eq_ignore_ascii_case(b"location");
+        is_location.then_some(value)
+    });
+    let location = locations.next()?;
+    // Several that differ say nothing.
+    if locations.any(|other| other != location) {
+        return None;
+    }
+    let from = response.url();
+    let to = from
+        .join_websocket(std::str::from_utf8(location).ok()?)
+        .ok()?;
+    if !is_redirect_allowed(from.is_secure(), to.scheme().as_str()) {
+        return None;
+    }
+    request.redirected(to)
+}
+
+fn mangled(response: &Response, error: HandshakeError) -> OpenError {
+    let failure = ConnectFailure::Handshake {
+        error,
+        through_proxy: false,
+    };
+    let error = Error::new(Kind::Protocol).at(Phase::Head).caused_by(error);
+    OpenError {
+        error: response.error(error),
+        failure,
+    }
+}
+
+/// The server said something else than 101, and perhaps why.
+async fn refused(mut response: Response, shared: &Shared) -> OpenError {
+    let status = response.status();
+    let error = response.error(Error::of_status(status));
+    let fields = response.head().fields();
+    let values = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"retry-after"));
+    let retry_after = parse_retry_after(
+        values.map(|(_, value)| value),
+        response.header("date"),
+        shared.net.wall(),
+    );
+    let failure = if is_redirect(status.as_u16()) {
+        ConnectFailure::Redirect
+    } else {
+        ConnectFailure::Status {
+            status: status.as_u16(),
+            retry_after,
+        }
+    };
+    let headers = response.headers().clone();
+    let body = read_some(&mut response).await;
+    OpenError {
+        error: error.caused_by(Refused::new(status, headers, body)),
+        failure,
+    }
+}
+
+/// The beginning of a body. Where it fails, the status is news enough.
+async fn read_some(response: &mut Response) -> Bytes {
+    let mut body = BytesMut::new();
+    while body.len() < BODY_MAX
+        && let Ok(Some(chunk)) = response.chunk().await
+    {
+        let room = BODY_MAX - body.len();
+        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+    }
+    body.freeze()
+}
