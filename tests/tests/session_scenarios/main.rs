@@ -11,6 +11,7 @@ mod support;
 mod delivery;
 mod ends;
 mod life;
+mod model;
 mod pressure;
 mod reconnecting;
 mod resync;

@@ -46,7 +46,7 @@ fn kept(text: String) -> Outgoing {
 }
 
 /// Acknowledges every message; goes away after a few, now with a word and now without.
-async fn restless(peer: &mut Peer, connection: usize) -> std::io::Result<()> {
+async fn restless(peer: &mut Peer, connection: u32) -> std::io::Result<()> {
     accept(peer).await?;
     for _ in 0..7 {
         let (first, payload) = read(peer).await?;
@@ -57,7 +57,7 @@ async fn restless(peer: &mut Peer, connection: usize) -> std::io::Result<()> {
             _ => {}
         }
     }
-    if connection % 2 == 0 {
+    if connection.is_multiple_of(2) {
         peer.write(close_frame(1001, "restart")).await?;
     }
     Ok(())

@@ -9,48 +9,69 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread;
+use std::time::Duration;
 
+use fulmar_tokio::session::{Config, Delivery, Event, Outgoing, Received};
 use fulmar_tokio::websocket::{CloseCode, Compression, Message, WebSocketBuilder};
-use fulmar_tokio::{Client, Tokio, WebSocket};
+use fulmar_tokio::{Backoff, Client, Tokio, WebSocket};
 use tokio::runtime::Builder;
 
 /// A running server, killed when dropped.
 struct Server {
+    library: &'static str,
     child: Child,
-    base: String,
+    port: u16,
 }
 
 impl Server {
-    fn python(library: &str) -> Self {
-        let script = concat!(
-            env!("CARGO_MANIFEST_DIR"),
-            "/tests/websocket_servers/server.py"
-        );
-        let mut command = Command::new(python());
-        command.args([script, library]).stdin(Stdio::null());
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut port = String::new();
-        let read = BufReader::new(child.stdout.take().unwrap()).read_line(&mut port);
-        let port: u16 = port.trim().parse().unwrap_or_else(|_| {
-            panic!("{library} has to be installed for this test (.ci/install): {read:?}")
-        });
+    fn python(library: &'static str) -> Self {
+        let (child, port) = start(library, 0);
         Self {
+            library,
             child,
-            base: format!("ws://127.0.0.1:{port}"),
+            port,
         }
     }
 
+    /// Kills it, and starts it anew at the same port.
+    fn restart(&mut self) {
+        self.end();
+        (self.child, _) = start(self.library, self.port);
+    }
+
+    fn end(&mut self) {
+        // It may have ended by itself; then there is nothing to kill.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     fn url(&self, path: &str) -> String {
-        format!("{}{path}", self.base)
+        format!("ws://127.0.0.1:{}{path}", self.port)
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself; then there is nothing to kill.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
     }
+}
+
+/// Starts a server, and waits for the port that it prints.
+fn start(library: &str, port: u16) -> (Child, u16) {
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/websocket_servers/server.py"
+    );
+    let mut command = Command::new(python());
+    command.args([script, library, &port.to_string()]);
+    let command = command.stdin(Stdio::null()).stdout(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut port = String::new();
+    let read = BufReader::new(child.stdout.take().unwrap()).read_line(&mut port);
+    let port = port.trim().parse().unwrap_or_else(|_| {
+        panic!("{library} has to be installed for this test (.ci/install): {read:?}")
+    });
+    (child, port)
 }
 
 /// The interpreter that `.ci/install` set up beside what cargo builds.
@@ -120,6 +141,82 @@ async fn behaves(client: Client, server: Server) {
     let refused = at("/refused").connect().await;
     assert_eq!(refused.unwrap_err().status().unwrap(), 401);
     assert_eq!(client.gauges().busy, 0);
+}
+
+/// Every message is acknowledged once it comes back, however often the server goes in between.
+async fn outlives(builder: WebSocketBuilder, mut restart: impl FnMut(u32)) {
+    let backoff = Backoff::exponential(Duration::from_millis(10)).max(Duration::from_millis(200));
+    let config = Config::from(backoff).initial_spread(Duration::from_millis(50));
+    let session = builder.reconnect(config).outbox(100).open();
+    let mut epochs = 0;
+    for n in 0..60_u32 {
+        let outgoing = Outgoing {
+            delivery: Delivery::AtLeastOnce,
+            ..Outgoing::from(n.to_string())
+        };
+        let sent = session.send(outgoing).await.unwrap();
+        if n % 20 == 10 {
+            restart(n);
+            epochs += 1;
+        }
+        while session.outbox_len() > 0 {
+            let Some(Received::Message(message)) = session.recv().await.unwrap() else {
+                panic!("the session goes on");
+            };
+            // One that was acknowledged before may come again.
+            if message.as_text() == Some(&*n.to_string()) {
+                session.acknowledge(sent.id());
+            }
+        }
+    }
+    let mut events = session.events();
+    assert!(session.close().await.is_empty());
+    let mut opened = 0;
+    while let Some(event) = events.next().await {
+        opened += u32::from(matches!(event, Event::Opened { .. }));
+    }
+    assert!(opened > epochs, "{opened} connections");
+}
+
+fn outlives_restarts(library: &'static str) {
+    let mut server = Server::python(library);
+    run(|client| async move {
+        let builder = client.websocket(server.url("/")).protocol("v2.chat");
+        outlives(builder, |_| server.restart()).await;
+    });
+}
+
+#[test]
+fn a_session_outlives_restarts_of_websockets_of_python() {
+    outlives_restarts("websockets");
+}
+
+#[test]
+fn a_session_outlives_restarts_of_aiohttp() {
+    outlives_restarts("aiohttp");
+}
+
+#[test]
+fn a_session_outlives_connections_that_tungstenite_drops() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let url = format!("ws://{}", listener.local_addr().unwrap());
+    let server = thread::spawn(move || {
+        // The last connection is closed in order; the others end after some messages.
+        for connection in 1.. {
+            let mut ws = tungstenite::accept(listener.accept().unwrap().0).unwrap();
+            for _ in 0..9 * connection {
+                match ws.read() {
+                    Ok(message) if message.is_text() => ws.send(message).unwrap(),
+                    Ok(_) => {}
+                    Err(tungstenite::Error::ConnectionClosed) => return connection,
+                    Err(error) => panic!("{error}"),
+                }
+            }
+        }
+        unreachable!("connections do not end")
+    });
+    run(|client| async move { outlives(client.websocket(url), |_| {}).await });
+    assert!(server.join().unwrap() > 2);
 }
 
 #[test]

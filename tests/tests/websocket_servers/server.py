@@ -1,9 +1,12 @@
-"""A WebSocket server on a free port of loopback, which it prints. Its argument is the library."""
+"""A WebSocket server of loopback, which prints its port. Its arguments are the library and that port,
+or 0 for a free one.
+"""
 
 import asyncio
 import sys
 
 LARGE = bytes(3 << 20)
+PORT = int(sys.argv[2])
 
 
 async def behave(path, ws):
@@ -46,7 +49,7 @@ async def with_websockets():
             return connection.respond(401, "who?")
 
     server = await serve(
-        handler, "127.0.0.1", 0, subprotocols=["v2.chat"], process_request=check, max_size=None
+        handler, "127.0.0.1", PORT, subprotocols=["v2.chat"], process_request=check, max_size=None
     )
     return server.sockets[0].getsockname()[1]
 
@@ -92,7 +95,7 @@ async def with_aiohttp():
     app.router.add_get("/{path:.*}", handler)
     runner = web.AppRunner(app)
     await runner.setup()
-    site = web.TCPSite(runner, "127.0.0.1", 0)
+    site = web.TCPSite(runner, "127.0.0.1", PORT)
     await site.start()
     return site._server.sockets[0].getsockname()[1]
 
