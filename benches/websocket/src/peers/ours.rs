@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use bytes::Bytes;
 use fulmar_tokio::{Client, Message, Tokio, WebSocket};
+use futures_util::SinkExt;
 
 use super::{Error, Peer, ended, unexpected};
 
@@ -34,11 +35,11 @@ impl Peer for Ours {
     }
 
     async fn send(&mut self, message: Bytes) -> Result<(), Error> {
-        Ok(self.socket.send(Message::Binary(message)).await?)
+        Ok(self.socket.feed(Message::Binary(message)).await?)
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
-        Ok(self.socket.flush().await?)
+        Ok(SinkExt::flush(&mut self.socket).await?)
     }
 
     async fn recv(&mut self) -> Result<usize, Error> {
