@@ -2,10 +2,12 @@
 //! [`Net`](fulmar::net::Net), so that they differ in their import and their `main` alone.
 //!
 //! [`tour`] tells how the client takes a server that misbehaves; [`download`] streams a large file to
-//! disk. Both talk to one server, on threads of its own.
+//! disk. Both talk to one server, on threads of its own. [`ticker`] and [`chat`] are sessions over
+//! `WebSocket`s whose server is restarted every second.
 
 mod clock;
 mod download;
+mod feed;
 mod loopback;
 mod paint;
 mod peer;
@@ -14,4 +16,5 @@ mod tour;
 mod units;
 
 pub use download::download;
+pub use feed::{chat, ticker};
 pub use tour::tour;

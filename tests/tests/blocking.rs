@@ -73,6 +73,29 @@ fn the_helper_starts_with_the_first_call_and_ends_with_the_last_handle() {
 
 #[test]
 #[cfg(target_os = "linux")]
+fn a_connection_that_was_begun_opens_after_its_net_has_gone() {
+    use fulmar_blocking::net::{Endpoint, SocketOptions};
+
+    let _alone = alone();
+    eventually(|| helpers() == 0);
+    let server = Loopback::echo();
+    let url = server.url("");
+    let addr = url.strip_prefix("http://").unwrap().parse().unwrap();
+    let net = Blocking::new();
+    let connecting = net.connect(&Endpoint::Tcp(addr), &SocketOptions::default());
+    drop(net);
+    eventually(|| helpers() == 0);
+    let (opened, is_open) = mpsc::channel();
+    thread::spawn(move || opened.send(block_on(connecting)));
+    let stream = is_open.recv_timeout(Duration::from_secs(20));
+    let stream = stream.expect("somebody turns the reactor").unwrap();
+    assert_eq!(helpers(), 1, "for as long as there is a socket");
+    drop(stream);
+    eventually(|| helpers() == 0);
+}
+
+#[test]
+#[cfg(target_os = "linux")]
 fn the_helper_stays_for_a_stream_that_outlives_the_client() {
     use std::io::Write;
 

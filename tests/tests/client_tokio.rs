@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use fulmar_tests::loopback::{Loopback, respond};
+use fulmar_tests::toy_tls::ToyConnector;
 use fulmar_tokio::{
     Body, Bytes, Client, Error, Limits, Phase, Response, Retry, Sending, Timeouts, Tokio,
 };
@@ -348,7 +349,8 @@ fn each_phase_times_out_within_the_resolution_of_the_runtimes_timers() {
 }
 
 #[test]
-fn waiting_dialling_and_writing_time_out_within_the_resolution_of_the_runtimes_timers() {
+fn waiting_dialling_shaking_hands_and_writing_time_out_within_the_resolution_of_the_runtimes_timers()
+ {
     let server = Loopback::start(|request, stream| {
         if request.target == "/half" {
             stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")?;
@@ -363,9 +365,15 @@ fn waiting_dialling_and_writing_time_out_within_the_resolution_of_the_runtimes_t
     for (url, timeouts, phase) in [
         (server.url("/half"), none.pool(limit), Phase::Pool),
         (hole, none.connect(limit), Phase::Connect),
-        (unread, none.write(limit), Phase::Write),
+        (unread.clone(), none.write(limit), Phase::Write),
+        (
+            unread.replace("http:", "https:"),
+            none.tls(limit),
+            Phase::Tls,
+        ),
     ] {
         let client = Client::builder(Tokio::new())
+            .tls(ToyConnector)
             .limits(Limits::new().per_origin(1))
             .retry(Retry::never())
             .timeouts(timeouts);

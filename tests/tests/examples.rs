@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-const PROGRAMS: [&str; 2] = ["tour", "download"];
+const PROGRAMS: [&str; 4] = ["tour", "download", "ticker", "chat"];
 
 /// Adapters, with what the names of their examples end with: a workspace has each name once.
 const ADAPTERS: [(&str, &str); 4] = [

@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 /// The modules of each level, the lowest first.
 const LEVELS: [&[&str]; 5] = [
     &["time", "fault", "buf"],
-    &["trace", "timer", "backoff", "budget", "origin", "http"],
+    &[
+        "trace", "timer", "backoff", "budget", "origin", "http", "lru",
+    ],
     &["h1", "h2", "deadline", "cookie", "dns", "tls", "decode"],
     &["ws", "retry", "redirect", "pool", "dial", "proxy"],
     &["call", "session"],

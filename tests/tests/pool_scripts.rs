@@ -4,6 +4,7 @@
     reason = "scenes are told with few letters"
 )]
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use chacha20::ChaCha8Rng;
@@ -1296,4 +1297,48 @@ fn limits_on_idle_connections_hold_for_shared_ones() {
     s.pool.release(s.now, b);
     assert_eq!(s.pool.gauges().idle, 1);
     assert_eq!(s.pool.poll_evicted_shared(), Some(1));
+}
+
+/// A.10.11, and the range in which a busy connection may still serve waiters.
+#[test]
+fn a_refresh_that_drops_an_address_closes_idle_connections_to_it_and_busy_ones_after_use() {
+    let mut s = Scene::new(Limits::new());
+    let (gone, stays) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
+    let open = |s: &mut Scene, addr: IpAddr, conn: Conn| {
+        let (ticket, slot) = s.dial(A);
+        s.pool.note_address(slot, Some(addr));
+        s.connect(slot, conn);
+        s.taken(ticket).0
+    };
+    let idle = open(&mut s, gone, "idle");
+    let busy = open(&mut s, gone, "busy");
+    let other = open(&mut s, stays, "other");
+    s.park(idle, "idle");
+    s.park(other, "other");
+    s.pool.handle_addresses(s.now, A, &[stays], &mut s.rng);
+    assert_eq!(s.evicted(), ["idle"]);
+    s.park(busy, "busy");
+    assert_eq!(s.evicted(), ["busy"]);
+    let gauges = s.pool.gauges();
+    assert_eq!((gauges.idle, gauges.busy), (1, 0));
+}
+
+#[test]
+fn a_busy_connection_to_a_dropped_address_serves_waiters_for_half_a_minute_at_most() {
+    let mut s = Scene::new(Limits::new().per_origin(1));
+    let (ticket, slot) = s.dial(A);
+    s.pool.note_address(slot, Some([192, 0, 2, 1].into()));
+    s.connect(slot, "x");
+    let slot = s.taken(ticket).0;
+    s.pool
+        .handle_addresses(s.now, A, &[[192, 0, 2, 2].into()], &mut s.rng);
+    s.pass(4.9);
+    let next = s.wait(A);
+    s.park(slot, "x");
+    let slot = s.taken(next).0;
+    s.pass(25.2);
+    let last = s.wait(A);
+    s.park(slot, "x");
+    assert_eq!(s.evicted(), ["x"]);
+    s.granted_dial(last);
 }

@@ -335,3 +335,40 @@ fn a_shutdown_ends_who_reads_an_upgraded_connection_at_its_deadline() {
     run.expect();
     assert!(run.elapsed() < Duration::from_millis(1_100));
 }
+
+#[test]
+fn a_shutdown_ends_who_waits_to_write_to_an_upgraded_connection() {
+    let mut sim = Sim::seeded(7);
+    sim.serve("api.test:80", |mut conn| async move {
+        conn.request().await?;
+        conn.write_all(SWITCH).await?;
+        std::future::pending().await
+    });
+    let client = Client::new(sim.net("laptop"));
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let request = client.get("http://api.test/").upgrade("shout");
+        let response = request.send().await.unwrap();
+        let mut stream = response.upgrade().await.unwrap();
+        let ended = std::sync::Arc::new(std::sync::Mutex::new(None));
+        let end = ended.clone();
+        handle.spawn(async move {
+            let bytes = [b'x'; 4096];
+            let error = loop {
+                let written = poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, &bytes)).await;
+                if let Err(error) = written {
+                    break error;
+                }
+            };
+            *end.lock().unwrap() = Some(error.kind());
+        });
+        let deadline = client.deadline(Duration::from_secs(1));
+        client.shutdown(deadline).await;
+        let ended = *ended.lock().unwrap();
+        (ended, client.gauges().total, handle.now() - deadline)
+    });
+    let (ended, total, late) = *run.expect();
+    assert_eq!(ended, Some(io::ErrorKind::ConnectionAborted));
+    assert_eq!(total, 0);
+    assert_eq!(late, Duration::ZERO, "nobody had to be waited for");
+}

@@ -26,7 +26,7 @@ pub use fulmar::*;
 use fulmar::net::{
     Answer, BoxFuture, Connecting, Endpoint, Family, Fault, FaultKind, Net, Sleep, SocketOptions,
 };
-use fulmar_socket::{Clock, Helper, Polled};
+use fulmar_socket::{Clock, Helper};
 
 /// No runtime, as a [`Net`]: a poller and a helper thread.
 #[derive(Debug)]
@@ -66,10 +66,9 @@ impl Net for Blocking {
     }
 
     fn connect(&self, to: &Endpoint, options: &SocketOptions) -> Connecting {
-        let (to, options, reactor) = (to.clone(), options.clone(), self.helper.reactor());
+        let (to, options, registry) = (to.clone(), options.clone(), self.helper.registry());
         Box::pin(async move {
-            let reactor = reactor?;
-            fulmar_socket::connect(&to, &options, |socket| Polled::new(reactor, socket)).await
+            fulmar_socket::connect(&to, &options, |socket| registry.register(socket)).await
         })
     }
 

@@ -1,8 +1,10 @@
 //! Configuring a client.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fulmar_core::deadline::{DeadlineHeader, PhaseLimits, Timeouts};
 use fulmar_core::http::EncodedFields;
@@ -12,6 +14,7 @@ use fulmar_core::{h1, pool};
 use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
 use crate::client::Client;
+use crate::dns::{Dns, DnsBuilder, Resolve};
 use crate::error::{Error, Kind};
 use crate::net::{Net, SocketOptions};
 use crate::observer::Observer;
@@ -33,6 +36,7 @@ pub(crate) struct Settings {
     pub(crate) h1: h1::Limits,
     pub(crate) socket: SocketOptions,
     pub(crate) unix_socket: Option<PathBuf>,
+    pub(crate) dns: Dns,
     pub(crate) tls: Option<Arc<dyn Connector>>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) propagation: Propagation,
@@ -59,6 +63,8 @@ pub struct ClientBuilder {
     h1: h1::Limits,
     socket: SocketOptions,
     unix_socket: Option<PathBuf>,
+    dns: DnsBuilder,
+    shared_dns: Option<Dns>,
     tls: Option<Arc<dyn Connector>>,
     observer: Option<Arc<dyn Observer>>,
     propagation: Propagation,
@@ -80,6 +86,8 @@ impl ClientBuilder {
             h1: h1::Limits::default(),
             socket: SocketOptions::default(),
             unix_socket: None,
+            dns: DnsBuilder::default(),
+            shared_dns: None,
             tls: None,
             observer: None,
             propagation: Propagation::default(),
@@ -168,6 +176,38 @@ impl ClientBuilder {
         self
     }
 
+    /// Shares a cache of names with the other clients that have it. Default: one of its own.
+    pub fn dns(mut self, dns: &Dns) -> Self {
+        self.shared_dns = Some(dns.clone());
+        self
+    }
+
+    /// Sets for how long addresses are believed at most, whatever their TTL. Default 300 s, at least
+    /// 1 s; where the resolver names no TTL, 30 s. See [`Dns`].
+    pub fn dns_ttl(mut self, most: Duration) -> Self {
+        self.dns = self.dns.max_ttl(most);
+        self
+    }
+
+    /// Asks the resolver for each connection, and keeps nothing.
+    pub fn no_dns_cache(mut self) -> Self {
+        self.dns = self.dns.uncached();
+        self
+    }
+
+    /// Sets who looks names up. Default: the runtime, which asks the system.
+    pub fn resolver(mut self, resolver: impl Resolve) -> Self {
+        self.dns = self.dns.resolver(resolver);
+        self
+    }
+
+    /// Names the addresses of a host, which is then never looked up: for tests, and for a server
+    /// that no resolver knows yet. What is in `Host` and in the certificate stays the name.
+    pub fn resolve(mut self, name: &str, addrs: impl IntoIterator<Item = IpAddr>) -> Self {
+        self.dns = self.dns.resolve(name, addrs);
+        self
+    }
+
     /// Sets what makes `https` connections secure. Without it `https` URLs fail.
     pub fn tls(mut self, connector: impl Connector + 'static) -> Self {
         self.tls = Some(Arc::new(connector));
@@ -238,6 +278,13 @@ impl ClientBuilder {
         self.timeouts.validate().map_err(|e| wrong(e.into()))?;
         self.retry.validate().map_err(|e| wrong(e.into()))?;
         self.pool.validate().map_err(|e| wrong(e.into()))?;
+        if self.shared_dns.is_none() {
+            let dns = std::mem::take(&mut self.dns).build()?;
+            self.shared_dns = Some(dns);
+        } else if !self.dns.is_default() {
+            let text = "a shared Dns is set, and a DNS setting of this client's own";
+            return Err(wrong(text.into()));
+        }
         let defaults = EncodedFields::new(&self.headers).map_err(|e| wrong(e.into()))?;
         Ok(self.with(defaults))
     }
@@ -258,6 +305,7 @@ impl ClientBuilder {
             h1: self.h1,
             socket: self.socket,
             unix_socket: self.unix_socket,
+            dns: self.shared_dns.unwrap_or_default(),
             tls: self.tls,
             observer: self.observer,
             propagation: self.propagation,
@@ -272,7 +320,7 @@ impl ClientBuilder {
                 .any(|(name, value)| crate::request::is_credential(name, value)),
         };
         Client {
-            shared: Arc::new(Shared::new(self.net, settings)),
+            shared: Shared::new(self.net, settings),
         }
     }
 }

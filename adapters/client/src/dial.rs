@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
@@ -23,9 +23,10 @@ use fulmar_core::tls::Tls;
 use fulmar_core::trace::Event;
 use rand_core::{Rng, SeedableRng};
 
+use crate::dns::{Asker, Dns, Search};
 use crate::fault::fault_of;
 use crate::h1::H1;
-use crate::net::{Answer, BoxFuture, Endpoint, Family, Net, Stream};
+use crate::net::{BoxFuture, Endpoint, Net, Stream};
 use crate::shared::{Registration, Shared, State};
 use crate::url::Url;
 use crate::wire::Wire;
@@ -51,7 +52,9 @@ pub(crate) fn spawn(
         url: url.clone(),
         deadline: after(timeouts.connect),
         dns_deadline: after(timeouts.dns),
-        tls_timeout: *timeouts,
+        timeouts: *timeouts,
+        dns: shared.settings.dns.clone(),
+        by_name: false,
         call,
         registration: Registration::default(),
     };
@@ -66,7 +69,10 @@ struct Task {
     url: Url,
     deadline: Instant,
     dns_deadline: Instant,
-    tls_timeout: Timeouts,
+    timeouts: Timeouts,
+    dns: Dns,
+    /// Its addresses were looked up.
+    by_name: bool,
     call: u64,
     registration: Registration,
 }
@@ -100,7 +106,7 @@ impl Task {
             match self.secure(stream).await {
                 Ok(wire) => return Ok(wire),
                 // Another address may do better; the race knows whether one is left.
-                Err(fault) => race.dial.handle_failed(self.net.now(), id, fault),
+                Err(fault) => race.lose(self.net.now(), id, fault),
             }
         }
     }
@@ -136,7 +142,7 @@ impl Task {
         wire.start()?;
         let now = self.net.now();
         let until = self
-            .tls_timeout
+            .timeouts
             .tls
             .map_or(Instant::MAX, |timeout| now + timeout);
         let until = until.min(self.deadline);
@@ -178,10 +184,8 @@ impl Task {
         if now >= until {
             return Poll::Ready(Err(Fault::new(FaultKind::TimedOut, phase)));
         }
-        if !self.registration.covers(&shared, cx, now, until) {
-            let waker = cx.waker().clone();
-            shared.locked_and_driven(|state| self.registration.register(state, waker, until));
-        }
+        // A client that ends is for the pool to tell, below.
+        self.registration.ensure(&shared, cx, now, until);
         // The pool may have no use for it any more, or want to say so later.
         let (slot, tag) = (self.guard.slot, self.registration.tag());
         let is_wanted =
@@ -204,7 +208,13 @@ impl Task {
         let machine = h1::Connection::new(shared.settings.h1);
         let mut h1 = Box::new(H1::new(machine, wire, slot, &shared));
         let peer = h1.peer.as_deref().copied();
+        let addr = h1.peer.as_deref().map(|peer| peer.ip().to_canonical());
+        let addr = addr.filter(|_| self.by_name);
         let (connection, _waker) = shared.locked(|state| {
+            if addr.is_some() {
+                state.watched.add(bare_host(&self.url), self.url.origin());
+            }
+            state.pool.note_address(slot, addr);
             let connection = state.next_connection();
             h1.id = connection;
             h1.peer = h1.peer.take().map(|peer| state.share(peer));
@@ -213,6 +223,12 @@ impl Task {
             pool.handle_connected(now, slot, Connection::Exclusive(h1), rng);
             (connection, waker)
         });
+        // The name may have moved while this was on its way.
+        let name = bare_host(&self.url);
+        let addrs = addr.map_or_else(Vec::new, |_| self.dns.addresses(name));
+        if addr.is_some_and(|addr| !addrs.is_empty() && !addrs.contains(&addr)) {
+            shared.handle_addresses(name, &addrs);
+        }
         shared.emit(self.call, || Event::Connected { connection, peer });
     }
 
@@ -250,10 +266,10 @@ impl Drop for Guard {
     }
 }
 
-type Lookups = Vec<(Record, BoxFuture<Result<Answer, Fault>>)>;
 type Attempts = Vec<(
     AttemptId,
     SocketAddr,
+    Instant,
     BoxFuture<io::Result<Box<dyn Stream>>>,
 )>;
 
@@ -263,7 +279,10 @@ type Opened = (AttemptId, Box<dyn Stream>);
 /// The race of addresses: the machine, and the futures it asked for.
 struct Race {
     dial: Dial,
-    lookups: Lookups,
+    dns: Dns,
+    searches: Vec<Search>,
+    /// When a search wants to be polled again.
+    search_at: Instant,
     attempts: Attempts,
     opened: Vec<Opened>,
     resolved: bool,
@@ -273,22 +292,41 @@ impl Race {
     fn new(task: &Task, now: Instant) -> Self {
         let deadline = Some(task.deadline);
         let port = task.url.port();
-        let dial = match known_addresses(bare_host(&task.url)) {
+        let dns = task.dns.clone();
+        let lookup = if dns.is_split() {
+            Lookup::Split
+        } else {
+            Lookup::Only(Record::Any)
+        };
+        let dial = match dns.known_addresses(bare_host(&task.url)) {
             Some(addrs) => Dial::to(now, &addrs, port, deadline, Config::default(), &[]),
-            None => Dial::by_name(
-                now,
-                port,
-                Lookup::Only(Record::Any),
-                deadline,
-                Config::default(),
-            ),
+            None => Dial::by_name(now, port, lookup, deadline, Config::default()),
         };
         Self {
             dial,
-            lookups: Vec::new(),
+            dns,
+            searches: Vec::new(),
+            search_at: Instant::MAX,
             attempts: Vec::new(),
             opened: Vec::new(),
             resolved: false,
+        }
+    }
+
+    /// The winner's handshake failed.
+    fn lose(&mut self, now: Instant, id: AttemptId, fault: Fault) {
+        let failed = self.dial.failures().len();
+        self.dial.handle_failed(now, id, fault);
+        for failure in self.dial.failures().iter().skip(failed) {
+            self.dns.note_failed(failure.addr, &failure.fault);
+        }
+    }
+
+    /// Attempts that never answered count as failed.
+    fn note_overtaken(&self) {
+        let slow = Fault::new(FaultKind::TimedOut, Phase::Connect);
+        for addr in self.dial.overtaken() {
+            self.dns.note_failed(*addr, &slow);
         }
     }
 
@@ -299,11 +337,12 @@ impl Race {
             if let Some(end) = self.act(task) {
                 return Poll::Ready(end);
             }
-            if !self.poll_lookups(cx, now, task) && !self.poll_attempts(cx, now, task) {
+            if !self.poll_searches(cx, now, task) && !self.poll_attempts(cx, now, task) {
                 break;
             }
         }
         let machine = self.dial.poll_timeout().unwrap_or(Instant::MAX);
+        let machine = machine.min(self.search_at);
         if self.resolved {
             return match task.watch(cx, machine, Phase::Connect) {
                 // The machine says what its own deadline means.
@@ -323,52 +362,68 @@ impl Race {
         while let Some(action) = self.dial.poll_action() {
             match action {
                 Action::Resolve(record) => {
-                    let family = match record {
-                        Record::V4 => Family::V4,
-                        Record::V6 => Family::V6,
-                        Record::Any => Family::Any,
-                    };
-                    self.lookups
-                        .push((record, task.net.resolve(bare_host(&task.url), family)));
+                    let name = bare_host(&task.url);
+                    let search = Search::new(&self.dns, &task.net, name, record);
+                    self.searches.push(search);
                 }
                 Action::Connect(id, addr) => {
                     self.resolved = true;
                     task.emit(|| Event::Connecting { addr });
                     let options = task.options();
                     let attempt = task.net.connect(&Endpoint::Tcp(addr), &options);
-                    self.attempts.push((id, addr, attempt));
+                    self.attempts.push((id, addr, task.net.now(), attempt));
                 }
                 Action::Abandon(id) => {
                     self.attempts.retain(|(attempt, ..)| *attempt != id);
                     self.opened.retain(|(attempt, _)| *attempt != id);
                 }
                 Action::Won(id) => {
+                    self.note_overtaken();
                     let at = self.opened.iter().position(|(opened, _)| *opened == id)?;
                     return Some(Ok(self.opened.swap_remove(at)));
                 }
-                Action::Failed(fault) => return Some(Err(fault)),
+                Action::Failed(fault) => {
+                    self.note_overtaken();
+                    return Some(Err(fault));
+                }
             }
         }
         None
     }
 
-    /// Polls each lookup; true where one ended.
-    fn poll_lookups(&mut self, cx: &mut Context<'_>, now: Instant, task: &Task) -> bool {
-        let dial = &mut self.dial;
-        let before = self.lookups.len();
-        self.lookups
-            .retain_mut(|(record, lookup)| match Pin::new(lookup).poll(cx) {
-                Poll::Pending => true,
-                Poll::Ready(answer) => {
-                    if let Ok(answer) = &answer {
-                        let addresses = answer.addrs.len().min(usize::from(u16::MAX)) as u16;
+    /// Polls each search; true where one ended.
+    fn poll_searches(&mut self, cx: &mut Context<'_>, now: Instant, task: &mut Task) -> bool {
+        let Self { dial, dns, .. } = self;
+        let asker = Asker {
+            net: &task.net,
+            name: bare_host(&task.url),
+            until: task.dns_deadline.min(task.deadline),
+            limit: task.timeouts.dns,
+        };
+        let asker_port = task.url.port();
+        let before = self.searches.len();
+        self.search_at = Instant::MAX;
+        let search_at = &mut self.search_at;
+        self.searches
+            .retain_mut(|search| match search.poll(cx, dns, &asker) {
+                Err(again) => {
+                    *search_at = (*search_at).min(again);
+                    true
+                }
+                Ok(answer) => {
+                    if let Ok(addrs) = &answer {
+                        let addresses = addrs.len().min(usize::from(u16::MAX)) as u16;
                         task.emit(|| Event::Resolved { addresses });
                     }
-                    dial.handle_answer(now, *record, answer.map(|answer| answer.addrs));
+                    let addrs = answer.as_deref().unwrap_or_default();
+                    dial.remember(&dns.known_of(addrs, asker_port));
+                    dial.handle_answer(now, search.record, answer);
                     false
                 }
             });
-        self.lookups.len() < before
+        let has_ended = self.searches.len() < before;
+        task.by_name |= has_ended;
+        has_ended
     }
 
     /// Polls each attempt; true where one ended.
@@ -380,23 +435,27 @@ impl Race {
             ..
         } = self;
         let before = attempts.len();
-        attempts.retain_mut(|(id, addr, attempt)| match Pin::new(attempt).poll(cx) {
-            Poll::Pending => true,
-            Poll::Ready(Ok(stream)) => {
-                opened.push((*id, stream));
-                dial.handle_connected(now, *id);
-                false
-            }
-            Poll::Ready(Err(error)) => {
-                let fault = fault_of(&error, Phase::Connect);
-                task.emit(|| Event::ConnectFailed {
-                    addr: *addr,
-                    fault: fault.clone(),
-                });
-                dial.handle_failed(now, *id, fault);
-                false
-            }
-        });
+        attempts.retain_mut(
+            |(id, addr, began, attempt)| match Pin::new(attempt).poll(cx) {
+                Poll::Pending => true,
+                Poll::Ready(Ok(stream)) => {
+                    task.dns.note_connected(*addr, now - *began);
+                    opened.push((*id, stream));
+                    dial.handle_connected(now, *id);
+                    false
+                }
+                Poll::Ready(Err(error)) => {
+                    let fault = fault_of(&error, Phase::Connect);
+                    task.emit(|| Event::ConnectFailed {
+                        addr: *addr,
+                        fault: fault.clone(),
+                    });
+                    task.dns.note_failed(*addr, &fault);
+                    dial.handle_failed(now, *id, fault);
+                    false
+                }
+            },
+        );
         attempts.len() < before
     }
 }
@@ -413,16 +472,4 @@ impl Task {
 /// The host as a resolver or a certificate has it: IPv6 literals without brackets.
 fn bare_host(url: &Url) -> &str {
     url.host().trim_start_matches('[').trim_end_matches(']')
-}
-
-/// Names that need no resolver: address literals, and `localhost` (RFC 6761 section 6.3).
-fn known_addresses(host: &str) -> Option<Vec<IpAddr>> {
-    if let Ok(addr) = host.parse() {
-        return Some(vec![addr]);
-    }
-    let name = host.trim_end_matches('.');
-    if name == "localhost" || name.ends_with(".localhost") {
-        return Some(vec![Ipv4Addr::LOCALHOST.into(), Ipv6Addr::LOCALHOST.into()]);
-    }
-    None
 }

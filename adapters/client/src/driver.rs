@@ -60,6 +60,9 @@ async fn drive(mut guard: Guard, net: Arc<dyn Net>) {
             drain(&shared, cx, now);
             if now >= next_look {
                 let is_more = look(&shared, now);
+                if !is_more {
+                    shared.renew_names();
+                }
                 next_look = now + if is_more { PAUSE } else { TICK };
             }
             let Some(until) = tick(&shared, cx, now, next_look, guard.runtime) else {

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fulmar_core::deadline::Clocks;
 use fulmar_core::h1::{Event, Reuse};
 use fulmar_core::http::ResponseHead;
-use fulmar_core::pool::Discard;
+use fulmar_core::pool::{Discard, Slot};
 use fulmar_core::time::Instant;
 
 use crate::driver::Drain;
@@ -128,6 +128,27 @@ impl Exchange {
         }
     }
 
+    /// Notes that the call decided on the response, and settled with the retry budget.
+    pub(crate) fn judge(&mut self) {
+        match self {
+            Self::H1(h1) => h1.judge(),
+            Self::H2(stream) => match *stream {},
+        }
+    }
+
+    /// Books a success with the retry budget, where nobody has: of a response whose body follows.
+    /// The head shows that the peer works, and nobody may ever read the body to its end.
+    pub(crate) fn earn(&mut self, shared: &Shared, now: Instant) {
+        match self {
+            Self::H1(h1) if h1.is_success() => {
+                h1.judge();
+                shared.locked(|state| state.earn(now, h1.slot));
+            }
+            Self::H1(_) => {}
+            Self::H2(stream) => match *stream {},
+        }
+    }
+
     /// Ends a complete exchange: the connection goes back to the pool, or closes. The call's
     /// registration ends in the same locked section.
     pub(crate) fn finish(
@@ -181,8 +202,8 @@ fn finish_h1(
 ) {
     let is_success = h1.is_success();
     let earn = |state: &mut State, slot| {
-        if is_success && let Some(budget) = state.pool.slot_budget(slot) {
-            budget.handle_success(now);
+        if is_success {
+            state.earn(now, slot);
         }
     };
     if let Reuse::Close(_) = reuse {
@@ -204,6 +225,16 @@ fn finish_h1(
         registration.remove(state)
     });
     shared.emit(0, || fulmar_core::trace::Event::Parked { connection: id });
+}
+
+impl State {
+    /// A response came on that connection which calls for no retry.
+    #[inline]
+    fn earn(&mut self, now: Instant, slot: Slot) {
+        if let Some(budget) = self.pool.slot_budget(slot) {
+            budget.handle_success(now);
+        }
+    }
 }
 
 impl H1 {

@@ -233,7 +233,7 @@ impl H1 {
         }
     }
 
-    /// Whether the response earns the retry budget something at its end.
+    /// Whether the response has yet to earn the retry budget something.
     pub(crate) fn is_success(&self) -> bool {
         self.bufs.as_ref().is_some_and(|bufs| !bufs.exchange.judged)
     }

@@ -119,17 +119,12 @@ impl Incoming {
         if let Some(phase) = self.clocks.expired(now) {
             return self.fail(Error::expired(&self.clocks, now, phase));
         }
-        if self.shared.is_cut() {
-            return self.fail(Error::new(Kind::Closed).at(Phase::Body));
-        }
         let next = self
             .clocks
             .poll_timeout()
             .map_or(Instant::MAX, |(at, _)| at);
-        if !self.registration.covers(&self.shared, cx, now, next) {
-            let waker = cx.waker().clone();
-            self.shared
-                .locked_and_driven(|state| self.registration.register(state, waker, next));
+        if self.registration.ensure(&self.shared, cx, now, next) && self.shared.is_cut() {
+            return self.fail(Error::new(Kind::Closed).at(Phase::Body));
         }
         Poll::Pending
     }

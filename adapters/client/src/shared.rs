@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Waker};
 
 use chacha20::ChaCha8Rng;
+use fulmar_core::fault::{Fault, FaultKind, Phase};
 use fulmar_core::pool::{Discard, Pool, Slot};
 use fulmar_core::time::Instant;
 use fulmar_core::timer::{TimerKey, Timers};
@@ -18,6 +19,7 @@ use fulmar_core::trace::{Event, Record};
 use rand_core::SeedableRng;
 
 use crate::builder::Settings;
+use crate::dns::Watched;
 use crate::driver::{self, Drain};
 use crate::exchange::StreamHandle;
 use crate::h1::{Bufs, H1};
@@ -66,6 +68,8 @@ pub(crate) struct State {
         reason = "they move between here and connections as pointers"
     )]
     bufs: Vec<Box<Bufs>>,
+    /// Names on which connections depend.
+    pub(crate) watched: Watched,
     /// The address that was connected to last: many connections have the same.
     peer: Option<Arc<SocketAddr>>,
     connections: u64,
@@ -151,22 +155,27 @@ impl Drivers {
 }
 
 impl Shared {
-    pub(crate) fn new(net: Arc<dyn Net>, settings: Settings) -> Self {
+    pub(crate) fn new(net: Arc<dyn Net>, settings: Settings) -> Arc<Self> {
         let mut seed = [0; 48];
         net.entropy(&mut seed);
         let word = |at: usize| u64::from_le_bytes(std::array::from_fn(|i| seed[at + i]));
         let pool = Pool::new(settings.pool, [word(32), word(40)], net.now());
+        let key = std::array::from_fn(|i| seed[i]);
+        // The other one draws from a stream of its own.
+        let mut fork = ChaCha8Rng::from_seed(key);
+        fork.set_stream(1);
         let state = State {
             pool,
             timers: Timers::new(),
-            rng: ChaCha8Rng::from_seed(std::array::from_fn(|i| seed[i])),
+            rng: ChaCha8Rng::from_seed(key),
             drivers: Drivers::default(),
             drains: VecDeque::new(),
             bufs: Vec::new(),
+            watched: Watched::default(),
             peer: None,
             connections: 0,
         };
-        Self {
+        let shared = Arc::new(Self {
             net,
             #[cfg(feature = "websocket")]
             websockets: Arc::new(crate::websocket::Cap::new(
@@ -184,7 +193,9 @@ impl Shared {
             calls: AtomicU64::new(0),
             lost: AtomicU32::new(0),
             halt: AtomicU8::new(0),
-        }
+        });
+        shared.settings.dns.join(&shared, fork);
+        shared
     }
 
     /// Runs `section` under the lock and sees to it that the driver runs: from where tasks may be
@@ -394,6 +405,10 @@ impl Shared {
             pool.handle_stillborn(now, h1.slot, rng);
         });
         h1.disown();
+        if let Some(peer) = h1.peer.as_deref() {
+            let fault = Fault::new(FaultKind::Eof, Phase::FirstByte);
+            self.settings.dns.note_failed(*peer, &fault);
+        }
         self.emit(0, || Event::Closed {
             connection: h1.id,
             why: "ended before its first response",
@@ -488,14 +503,26 @@ impl Registration {
         (key.to_bits(), None)
     }
 
-    /// Whether the polling task will be woken by `deadline`.
-    pub(crate) fn covers(
-        &self,
-        shared: &Shared,
+    /// Sees to it that the polling task is woken by `at`, and sooner where the client ends; says
+    /// whether it has ended for those who wait, or nobody is there to wake them. That is read last:
+    /// what happens later finds the task registered.
+    pub(crate) fn ensure(
+        &mut self,
+        shared: &Arc<Shared>,
         cx: &Context<'_>,
         now: Instant,
-        deadline: Instant,
+        at: Instant,
     ) -> bool {
+        if !self.covers(shared, cx, now, at) {
+            let waker = cx.waker().clone();
+            // What comes back is dropped here, outside the lock.
+            shared.locked_and_driven(|state| self.register(state, waker, at));
+        }
+        shared.is_halted()
+    }
+
+    /// Whether the polling task will be woken by `deadline`.
+    fn covers(&self, shared: &Shared, cx: &Context<'_>, now: Instant, deadline: Instant) -> bool {
         self.key.is_some()
             && self.driver == shared.lost()
             && self.at <= deadline

@@ -37,8 +37,16 @@ pub struct Upgraded {
     /// Taken out by `Drop` alone.
     h1: Option<Box<H1>>,
     shared: Arc<Shared>,
-    /// Who reads, to be told when the client's time is over.
-    registration: Registration,
+    /// Who reads and who writes, mostly two tasks: to be told when the client's time is over.
+    reader: Registration,
+    writer: Registration,
+}
+
+/// Which of the two directions waits.
+#[derive(Clone, Copy)]
+enum Side {
+    Read,
+    Write,
 }
 
 /// The connection's parts, handed over whole.
@@ -54,7 +62,8 @@ impl Upgraded {
         Self {
             h1,
             shared,
-            registration: Registration::default(),
+            reader: Registration::default(),
+            writer: Registration::default(),
         }
     }
 
@@ -86,37 +95,46 @@ impl Upgraded {
             let _ = tunnel.poll_flush(cx);
             tunnel.rx.reserve(READ);
             let polled = tunnel.wire.poll_read(cx, tunnel.rx, || Phase::Body);
-            if polled.is_pending() {
-                self.register(cx);
-                return Poll::Pending;
-            }
-            match ready!(polled) {
-                Ok(Read::Data(_) | Read::End(End::Clean)) => {}
-                Ok(Read::End(_)) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
-                Err(fault) => return Poll::Ready(Err(error_of(fault))),
+            match ready!(self.or_wait(cx, Side::Read, polled.map_err(error_of)))? {
+                Read::Data(_) | Read::End(End::Clean) => {}
+                Read::End(_) => return Poll::Ready(Err(io::ErrorKind::UnexpectedEof.into())),
             }
         }
         Poll::Ready(Ok(self.tunnel()?.rx))
     }
 
-    /// A shutdown has to find whoever waits here.
-    fn register(&mut self, cx: &Context<'_>) {
-        let at = Instant::MAX;
-        if !self
-            .registration
-            .covers(&self.shared, cx, Instant::ORIGIN, at)
-        {
-            let waker = cx.waker().clone();
-            // What comes back is dropped here, outside the lock.
-            let registration = &mut self.registration;
-            self.shared
-                .locked(|state| registration.register(state, waker, at));
+    /// Flushes for a task that writes, which a shutdown finds where it has to wait.
+    fn poll_out(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let polled = self.tunnel()?.poll_flush(cx);
+        self.or_wait(cx, Side::Write, polled)
+    }
+
+    /// Where there is nothing to do a shutdown has to find whoever waits here.
+    fn or_wait<T>(
+        &mut self,
+        cx: &Context<'_>,
+        side: Side,
+        polled: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if polled.is_ready() {
+            return polled;
         }
+        let registration = match side {
+            Side::Read => &mut self.reader,
+            Side::Write => &mut self.writer,
+        };
+        // There is no deadline, so the time does not matter.
+        if registration.ensure(&self.shared, cx, Instant::ORIGIN, Instant::MAX)
+            && self.shared.is_cut()
+        {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Poll::Pending
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        ready!(self.poll_out(cx))?;
         let mut tunnel = self.tunnel()?;
-        ready!(tunnel.poll_flush(cx))?;
         let n = buf.len().min(WRITE);
         tunnel.tx.put_slice(&buf[..n]);
         if let Poll::Ready(Err(error)) = tunnel.poll_flush(cx) {
@@ -126,9 +144,9 @@ impl Upgraded {
     }
 
     fn poll_end(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut tunnel = self.tunnel()?;
-        ready!(tunnel.poll_flush(cx))?;
-        tunnel.wire.poll_shutdown(cx).map_err(error_of)
+        ready!(self.poll_out(cx))?;
+        let polled = self.tunnel()?.wire.poll_shutdown(cx).map_err(error_of);
+        self.or_wait(cx, Side::Write, polled)
     }
 }
 
@@ -194,7 +212,7 @@ impl AsyncWrite for Upgraded {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.tunnel()?.poll_flush(cx)
+        self.poll_out(cx)
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -230,7 +248,7 @@ impl tokio::io::AsyncWrite for Upgraded {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.tunnel()?.poll_flush(cx)
+        self.poll_out(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -240,8 +258,10 @@ impl tokio::io::AsyncWrite for Upgraded {
 
 impl Drop for Upgraded {
     fn drop(&mut self) {
-        if self.registration.is_registered() {
-            self.shared.locked(|state| self.registration.remove(state));
+        for registration in [&mut self.reader, &mut self.writer] {
+            if registration.is_registered() {
+                self.shared.locked(|state| registration.remove(state));
+            }
         }
         if let Some(h1) = self.h1.take() {
             let why = "upgraded connection dropped";

@@ -20,7 +20,7 @@ use fulmar::net::{BoxFuture, Sleep};
 use polling::Events;
 
 use crate::clock::Clock;
-use crate::reactor::Reactor;
+use crate::reactor::{Polled, Reactor};
 use crate::task::Task;
 
 /// Tasks that run before sockets get their turn.
@@ -42,7 +42,7 @@ struct State {
     sleeping: bool,
     closed: bool,
     ready: VecDeque<Arc<Task>>,
-    /// Tasks that have not ended.
+    /// Tasks that have not ended, and sockets on their way to the reactor.
     tasks: usize,
     timers: BTreeMap<(StdInstant, u64), Waker>,
     keys: u64,
@@ -62,13 +62,9 @@ thread_local! {
 }
 
 impl Helper {
-    /// The reactor, which the thread turns from now on.
-    ///
-    /// # Errors
-    ///
-    /// The system has no descriptor or no thread to give.
-    pub fn reactor(&self) -> io::Result<Arc<Reactor>> {
-        self.0.start()
+    /// What makes sockets known to the reactor; it may outlive the owner.
+    pub fn registry(&self) -> Registry {
+        Registry(self.0.clone())
     }
 
     /// Runs a task to its end. Where there can be no thread, it is dropped.
@@ -98,6 +94,31 @@ impl Drop for Helper {
         let mut state = self.0.lock();
         state.closed = true;
         state.rouse();
+    }
+}
+
+/// Makes sockets known to a helper's reactor.
+#[derive(Debug)]
+pub struct Registry(Arc<Shared>);
+
+impl Registry {
+    /// Makes a socket known to the reactor. The thread turns it for as long as the socket is there,
+    /// and is started again where it has ended.
+    ///
+    /// # Errors
+    ///
+    /// The system has no descriptor or no thread to give.
+    pub fn register(&self, socket: socket2::Socket) -> io::Result<Polled> {
+        let reactor = {
+            let mut state = self.0.lock();
+            let reactor = self.0.start_in(&mut state)?;
+            // Until the reactor knows the socket, the thread stays for this as for a task.
+            state.tasks += 1;
+            reactor
+        };
+        let polled = Polled::new(reactor, socket);
+        self.0.handle_end();
+        polled
     }
 }
 
@@ -131,12 +152,8 @@ impl Shared {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn start(self: &Arc<Self>) -> io::Result<Arc<Reactor>> {
-        self.start_in(&mut self.lock())
-    }
-
-    /// The same in the section that gives the thread something to do, so that it cannot find nothing
-    /// left in between, and end.
+    /// The reactor, which a thread turns from now on: in the section that gives it something to do,
+    /// so that it cannot find nothing left in between, and end.
     fn start_in(self: &Arc<Self>, state: &mut State) -> io::Result<Arc<Reactor>> {
         if let Some(reactor) = &state.reactor {
             return Ok(reactor.clone());

@@ -27,7 +27,7 @@ mod task;
 pub use async_io::{AsyncSocket, Timer};
 pub use clock::{Clock, resolve};
 pub use connect::connect;
-pub use helper::{Alarm, Helper, relieve};
+pub use helper::{Alarm, Helper, Registry, relieve};
 pub use offload::offload;
 pub use reactor::{Polled, Reactor};
 pub use socket::{Socket, Source};

@@ -81,16 +81,30 @@ impl fmt::Display for AttemptRecord {
         write!(f, "attempt {}", self.number)?;
         match self.delay {
             Some(_) if self.why == Why::Transparent => f.write_str(" at once")?,
-            Some(delay) if self.why == Why::Asked => write!(f, " {delay:?} later, as asked")?,
-            Some(delay) => write!(f, " after a rest of {delay:?}")?,
+            Some(delay) if self.why == Why::Asked => {
+                write!(f, " {:?} later, as asked", readable(delay))?;
+            }
+            Some(delay) => write!(f, " after a rest of {:?}", readable(delay))?,
             None => {}
         }
         if self.reused {
             f.write_str(" on a used connection")?;
         }
-        let (lasted, outcome, fate) = (self.ended - self.started, &self.outcome, self.fate);
+        let lasted = readable(self.ended - self.started);
+        let (outcome, fate) = (&self.outcome, self.fate);
         write!(f, ": {outcome} after {lasted:?}, request {fate}")
     }
+}
+
+/// Cut to the digits that a reader looks at: whole microseconds below a millisecond, tens of them
+/// below a second, and milliseconds from there.
+fn readable(time: Duration) -> Duration {
+    let step = match time.as_secs() {
+        0 if time < Duration::from_millis(1) => 1_000,
+        0 => 10_000,
+        _ => 1_000_000,
+    };
+    Duration::new(time.as_secs(), time.subsec_nanos() / step * step)
 }
 
 /// The failed attempts of a call, bounded: how it began and how it ended.
@@ -182,6 +196,16 @@ mod tests {
                 .to_string()
                 .starts_with("attempt 2 120ms later, as asked: ")
         );
+    }
+
+    #[test]
+    fn times_are_cut_to_what_a_reader_looks_at() {
+        let read = |nanos| format!("{:?}", readable(Duration::from_nanos(nanos)));
+        assert_eq!(read(271_743), "271µs");
+        assert_eq!(read(68_718_362), "68.71ms");
+        assert_eq!(read(1_001_842_833), "1.001s");
+        assert_eq!(read(u64::MAX), "18446744073.709s");
+        assert_eq!(read(0), "0ns");
     }
 
     #[test]

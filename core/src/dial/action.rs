@@ -4,18 +4,8 @@ use std::net::SocketAddr;
 
 #[cfg(doc)]
 use super::Dial;
+use crate::dns::Record;
 use crate::fault::Fault;
-
-/// What to ask a resolver for, and what it answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Record {
-    /// IPv4 addresses: A.
-    V4,
-    /// IPv6 addresses: AAAA.
-    V6,
-    /// Both in one answer, in the resolver's order of preference (`getaddrinfo`).
-    Any,
-}
 
 /// How a name is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -47,6 +47,7 @@
 mod action;
 mod config;
 mod failure;
+mod memory;
 mod queue;
 
 use std::collections::VecDeque;
@@ -55,9 +56,11 @@ use std::net::{IpAddr, SocketAddr};
 use crate::fault::Fault;
 use crate::time::Instant;
 
-pub use action::{Action, AttemptId, Lookup, Record};
+pub use crate::dns::Record;
+pub use action::{Action, AttemptId, Lookup};
 pub use config::{Config, ConfigError, Known, MIN_GAP};
 pub use failure::Failure;
+pub use memory::Memory;
 use queue::Queue;
 
 /// A race of connections to the addresses of one host.
@@ -74,6 +77,7 @@ pub struct Dial {
     /// The earliest instant at which another attempt may begin.
     next_at: Instant,
     failures: Vec<Failure>,
+    overtaken: Vec<SocketAddr>,
     lookup_fault: Option<Fault>,
     actions: VecDeque<Action>,
     issued: u32,
@@ -163,6 +167,7 @@ impl Dial {
             last_start: None,
             next_at: Instant::ORIGIN,
             failures: Vec::new(),
+            overtaken: Vec::new(),
             lookup_fault: None,
             actions: VecDeque::new(),
             issued: 0,
@@ -196,6 +201,12 @@ impl Dial {
         &self.failures
     }
 
+    /// The addresses that had not answered when a later attempt won, or the dial failed: to be
+    /// remembered as failures, or a silent address would be tried first each time.
+    pub fn overtaken(&self) -> &[SocketAddr] {
+        &self.overtaken
+    }
+
     /// A lookup ended. At most 32 addresses of each family are considered.
     pub fn handle_answer(
         &mut self,
@@ -217,6 +228,7 @@ impl Dial {
     /// The transport of an attempt is open. Of an attempt that was abandoned it is ignored.
     pub fn handle_connected(&mut self, now: Instant, id: AttemptId) {
         if let Some(flight) = self.land(id) {
+            self.note_overtaken(flight.id);
             self.end_race();
             self.state = State::Won(flight);
             self.actions.push_back(Action::Won(id));
@@ -342,7 +354,14 @@ impl Dial {
         }
     }
 
+    fn note_overtaken(&mut self, by: AttemptId) {
+        let slow = self.flights.iter().filter(|flight| flight.id < by);
+        let slow = slow.map(|flight| SocketAddr::new(flight.known.addr, self.port));
+        self.overtaken.extend(slow);
+    }
+
     fn fail(&mut self, fault: Fault) {
+        self.note_overtaken(AttemptId(self.issued));
         self.end_race();
         self.actions
             .retain(|action| !matches!(action, Action::Resolve(_)));

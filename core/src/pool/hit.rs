@@ -5,7 +5,7 @@ use crate::time::Instant;
 use super::idle::later;
 use super::lease::{Ask, Eviction, Lease};
 use super::pool::Pool;
-use super::slot::State;
+use super::slot::{Stage, State};
 
 impl<U, S: Clone> Pool<U, S> {
     /// The newest idle connection that is alive, if it will do.
@@ -76,6 +76,7 @@ impl<U, S: Clone> Pool<U, S> {
             && !self.is_closed
             && until >= expiry.bound
             && now < entry.retire_at
+            && entry.stage == Stage::Plain
             && !route.has_learned()
             && route.stillborn == 0
             && route.counts.of(State::Idle) < settings.idle_per_origin

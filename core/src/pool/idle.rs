@@ -7,7 +7,7 @@ use crate::time::Instant;
 use super::lease::Eviction;
 use super::pool::Pool;
 use super::slab::{List, NONE};
-use super::slot::State;
+use super::slot::{Stage, State};
 use super::waiters::Grant;
 
 impl<U, S: Clone> Pool<U, S> {
@@ -136,6 +136,9 @@ impl<U, S: Clone> Pool<U, S> {
     }
 
     fn make_idle(&mut self, now: Instant, i: u32) {
+        if self.slots.at(i).stage == Stage::Leaving {
+            return self.evict_and_pump(now, i, Eviction::Moved);
+        }
         self.shift(i, State::Idle);
         let entry = self.slots.at(i);
         entry.unused = false;

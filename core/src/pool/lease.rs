@@ -103,6 +103,8 @@ pub enum Eviction {
     Full,
     /// Its room was needed for another.
     RoomNeeded,
+    /// Its address is no longer among those of its name.
+    Moved,
     /// The pool is closed, or knew nothing of it any more.
     Closed,
 }
@@ -116,6 +118,7 @@ impl Eviction {
             Self::Suspect => "as old as one that was closed by the peer",
             Self::Full => "too many idle connections",
             Self::RoomNeeded => "its room was needed",
+            Self::Moved => "its address left the name",
             Self::Closed => "the client is closed",
         }
     }

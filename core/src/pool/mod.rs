@@ -41,6 +41,7 @@ mod look;
     reason = "the machine is named as its folder"
 )]
 mod pool;
+mod retire;
 mod route;
 mod share;
 mod slab;

@@ -3,6 +3,7 @@
 #[allow(clippy::disallowed_types, reason = "keyed SipHash, never iterated")]
 use std::collections::HashMap;
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -56,6 +57,8 @@ pub struct Pool<U, S> {
     /// Where the next look begins.
     pub(super) looked: u32,
     pub(super) is_closed: bool,
+    /// Where connections lead that were dialled by name, by place.
+    pub(super) addresses: Vec<Option<IpAddr>>,
     /// Whom to wake once nothing is left of a closed pool.
     pub(super) closers: Vec<u64>,
 }
@@ -87,6 +90,7 @@ impl<U, S: Clone> Pool<U, S> {
             last: NONE,
             looked: 0,
             is_closed: false,
+            addresses: Vec::new(),
             closers: Vec::new(),
         }
     }

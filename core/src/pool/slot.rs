@@ -57,6 +57,8 @@ pub(super) enum Stage {
     Granted,
     /// A dial under way that may still be given up.
     Begun,
+    /// Its address is no longer among its name's: once nobody takes it, it closes.
+    Leaving,
 }
 
 /// A place for one connection. Its size is a good part of what an idle connection costs.

@@ -44,7 +44,7 @@ impl<U, S: Clone> Pool<U, S> {
         let stage = std::mem::replace(&mut entry.stage, Stage::Plain);
         let route = self.routes.at(r);
         let list = match stage {
-            Stage::Plain => return,
+            Stage::Plain | Stage::Leaving => return,
             Stage::Lent => return route.lent -= 1,
             Stage::Granted => &mut route.granted,
             Stage::Begun => &mut route.begun,

@@ -17,12 +17,15 @@ impl Connection {
         if ours && !self.sender.is_closing() {
             self.enter(State::WaitEof, now + self.config.eof_timeout);
         } else {
-            if ours {
+            // One close, one timeout: the server's part does not start it anew.
+            let until = if ours {
                 self.sender.abandon();
+                self.until
             } else {
                 self.sender.close_at_once(&frame);
-            }
-            self.enter(State::RemoteClosing, now + self.config.close_timeout);
+                now + self.config.close_timeout
+            };
+            self.enter(State::RemoteClosing, until);
         }
         self.ending = Some(Closed {
             code: frame.code,

@@ -47,25 +47,24 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Head>, Violation> {
         return Err(Violation::Masked);
     }
     let opcode = OpCode::from(first & 0x0f);
+    let fin = first & 0x80 != 0;
+    // Before the length, so that of two violations the first is told however the bytes were cut.
+    check(opcode, fin, second & 0x7f)?;
     let (len, size) = match second & 0x7f {
         len @ 0..126 => (u64::from(len), 2),
         126 => {
             let Some(len) = rest.first_chunk::<2>() else {
-                check(opcode, first & 0x80 != 0, 126)?;
                 return Ok(None);
             };
             (long(u64::from(u16::from_be_bytes(*len)), 126)?, 4)
         }
         _ => {
             let Some(len) = rest.first_chunk::<8>() else {
-                check(opcode, first & 0x80 != 0, 126)?;
                 return Ok(None);
             };
             (long(u64::from_be_bytes(*len), 1 << 16)?, 10)
         }
     };
-    let fin = first & 0x80 != 0;
-    check(opcode, fin, len)?;
     Ok(Some(Head {
         fin,
         rsv1: first & 0x40 != 0,
@@ -84,8 +83,9 @@ fn long(len: u64, least: u64) -> Result<u64, Violation> {
     }
 }
 
-/// RFC 6455 section 5.5: control frames are short and whole.
-fn check(opcode: OpCode, fin: bool, len: u64) -> Result<(), Violation> {
+/// RFC 6455 section 5.5: control frames are short and whole. A length of 126 or more stands for a
+/// longer form.
+fn check(opcode: OpCode, fin: bool, len: u8) -> Result<(), Violation> {
     match opcode {
         OpCode::Data(Data::Reserved(code)) | OpCode::Control(Control::Reserved(code)) => {
             Err(Violation::Opcode(code))

@@ -12,6 +12,10 @@ use crate::h1;
 use crate::http::ResponseHead;
 use crate::http::field::{tokens, trim};
 
+/// How much the head of a response may say.
+const HEAD_BYTES: usize = 16 * 1024;
+const FIELDS: usize = 64;
+
 /// What is offered to the server beside the protocol itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Offer {
@@ -66,6 +70,8 @@ pub enum ExtensionError {
 pub enum HandshakeError {
     /// A status other than 101; [`HandshakeTable`](super::HandshakeTable) says what it means.
     Status(u16),
+    /// The head is longer than [`Handshake::limits`].
+    TooLong,
     /// `Upgrade` is not `websocket`.
     Upgrade,
     /// `Connection` does not name `Upgrade`.
@@ -82,6 +88,7 @@ impl fmt::Display for HandshakeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Status(status) => return write!(f, "the server answered with status {status}"),
+            Self::TooLong => "the response's head is longer than a handshake needs",
             Self::Upgrade => "the response does not upgrade to websocket",
             Self::Connection => "the response's connection field does not name upgrade",
             Self::Accept => "the accept key does not answer the request's key",
@@ -125,7 +132,7 @@ impl Handshake {
 
     /// How much a response to it may say: 16 KiB and 64 fields.
     pub fn limits() -> h1::Limits {
-        h1::Limits::new().head_bytes(16 * 1024).fields(64)
+        h1::Limits::new().head_bytes(HEAD_BYTES).fields(FIELDS)
     }
 
     /// Sets the request's fields. The request is a GET without a body.
@@ -178,6 +185,13 @@ impl Handshake {
     ) -> Result<Negotiated, HandshakeError> {
         if status != 101 {
             return Err(HandshakeError::Status(status));
+        }
+        // As on the wire: a colon, a space, and the end of the line.
+        let lines = fields
+            .iter()
+            .map(|(name, value)| name.len() + value.len() + 4);
+        if fields.len() > FIELDS || lines.sum::<usize>() > HEAD_BYTES {
+            return Err(HandshakeError::TooLong);
         }
         let values = |name: &'static str| {
             fields

@@ -61,14 +61,21 @@ fn shown(fetched: &Fetched) -> String {
     format!("{}{damaged}", fetched.status)
 }
 
-/// An error in its own words, wrapped.
+/// An error in its own words, wrapped: what it was, and each attempt on a line of its own.
 fn failure(error: &Error, paint: Paint) -> String {
-    let text = format!("failed: {error}");
+    let text = format!("failed: {error:#}");
     let mut out = String::new();
-    for (index, part) in wrap(&text, WIDTH - 6).iter().enumerate() {
-        let mark = if index == 0 { "✗" } else { " " };
-        let (mark, part) = (paint.text(Ink::Bad, mark), paint.text(Ink::Bad, part));
-        line(&mut out, &format!("    {mark} {part}"));
+    for (index, said) in text.lines().enumerate() {
+        let said_alone = said.trim_start();
+        let indent = said.len() - said_alone.len();
+        let width = WIDTH - 6 - indent;
+        for (part_index, part) in wrap(said_alone, width).iter().enumerate() {
+            let is_first = index == 0 && part_index == 0;
+            let mark = if is_first { "✗" } else { " " };
+            let ink = if index == 0 { Ink::Bad } else { Ink::Dim };
+            let (mark, part) = (paint.text(Ink::Bad, mark), paint.text(ink, part));
+            line(&mut out, &format!("    {mark} {:indent$}{part}", ""));
+        }
     }
     out
 }

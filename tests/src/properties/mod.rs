@@ -7,6 +7,7 @@ pub mod call;
 pub mod clocks;
 pub mod deadlines;
 pub mod dial;
+pub mod dns;
 pub mod h1;
 pub mod head;
 pub mod jumps;

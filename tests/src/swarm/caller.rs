@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use fulmar_sim::{Client, Error, Handle, Instant, Kind, Response};
+use fulmar_sim::{Client, Error, Handle, Instant, Kind, Method, Response};
 
 use super::draws::Draws;
 use super::ledger::{Ledger, pattern};
@@ -31,27 +31,44 @@ impl Tally {
     }
 }
 
-/// What one caller does, call after call.
-pub(super) struct Caller {
+/// What all callers share.
+#[derive(Clone)]
+pub(super) struct Asker {
     client: Client,
+    /// The client's limit of the whole call.
+    limit: Option<Duration>,
     handle: Handle,
     ledger: Arc<Ledger>,
+}
+
+impl Asker {
+    pub(super) fn new(
+        client: &Client,
+        limit: Option<Duration>,
+        handle: &Handle,
+        ledger: &Arc<Ledger>,
+    ) -> Self {
+        Self {
+            client: client.clone(),
+            limit,
+            handle: handle.clone(),
+            ledger: Arc::clone(ledger),
+        }
+    }
+}
+
+/// What one caller does, call after call.
+pub(super) struct Caller {
+    with: Asker,
     calls: Vec<Work>,
 }
 
-pub(super) fn draw(
-    draws: &mut Draws,
-    client: &Client,
-    handle: &Handle,
-    ledger: &Arc<Ledger>,
-) -> Vec<Caller> {
+pub(super) fn draw(draws: &mut Draws, with: &Asker) -> Vec<Caller> {
     let mut id = 0;
     let callers = 1 + draws.below(10);
     (0..callers)
         .map(|_| Caller {
-            client: client.clone(),
-            handle: handle.clone(),
-            ledger: Arc::clone(ledger),
+            with: with.clone(),
             calls: (0..=draws.below(4))
                 .map(|_| {
                     id += 1;
@@ -92,25 +109,27 @@ impl Caller {
     async fn run(self) -> Tally {
         let mut tally = Tally::default();
         for work in &self.calls {
-            match self.call(work).await {
+            match self.with.call(work).await {
                 Some(Ok(())) => tally.answered += 1,
                 Some(Err(error)) => {
-                    self.check_error(&error);
+                    self.with.check_error(&error);
                     tally.failed += 1;
                 }
                 None => tally.cancelled += 1,
             }
-            self.handle.sleep(work.pause).await;
+            self.with.handle.sleep(work.pause).await;
         }
         tally
     }
+}
 
+impl Asker {
     /// One call to the end of its caller's interest; `None` if that was first.
     async fn call(&self, work: &Work) -> Option<Result<(), Error>> {
         let request = work.request(&self.client, &self.handle);
         // A request's own limit takes the place of the client's.
-        let limit = work.total.unwrap_or(Duration::from_secs(3600));
-        let deadline = self.handle.now() + limit;
+        let limit = work.total.or(self.limit);
+        let deadline = limit.map(|limit| self.handle.now() + limit);
         let call = async {
             match self.by(deadline, request.send()).await {
                 Ok(response) => self.read(work, deadline, response).await,
@@ -120,11 +139,15 @@ impl Caller {
         self.patiently(work.patience, call).await
     }
 
-    /// Waits for something, which must not take longer than that.
-    async fn by<T>(&self, deadline: Instant, what: impl Future<Output = T>) -> T {
-        let latest = deadline.max(self.handle.now());
+    /// Waits for something, which must not take longer than that, nor any time at all after it.
+    async fn by<T>(&self, deadline: Option<Instant>, what: impl Future<Output = T>) -> T {
+        let latest = deadline.map(|deadline| deadline.max(self.handle.now()));
         let output = what.await;
-        assert!(self.handle.now() <= latest, "it came after its deadline");
+        let now = self.handle.now();
+        assert!(
+            latest.is_none_or(|latest| now <= latest),
+            "it came at {now}, after its deadline {latest:?}"
+        );
         output
     }
 
@@ -157,31 +180,55 @@ impl Caller {
     async fn read(
         &self,
         work: &Work,
-        deadline: Instant,
-        mut response: Response,
+        deadline: Option<Instant>,
+        response: Response,
     ) -> Result<(), Error> {
         let id = response.header("x-id").map(<[u8]>::to_vec);
         // What was not asked for looks like any answer where it comes behind the next request.
         let is_own = id == Some(work.id.to_string().into())
             || (self.ledger.is_rude() && id == Some(b"0".into()));
         assert!(is_own, "request {} was answered by {response:?}", work.id);
+        let whole = response.header("x-whole").map(<[u8]>::to_vec);
         let mut body = Vec::new();
+        let end = self.read_body(work, deadline, response, &mut body).await;
+        assert!(
+            body == pattern(work.id, body.len()),
+            "request {} was answered with another's body",
+            work.id
+        );
+        let is_whole = match work.method {
+            Method::HEAD => body.is_empty(),
+            _ => whole == Some(body.len().to_string().into()),
+        };
+        assert!(
+            is_whole || !matches!(end, Ok(true)),
+            "the body of {} ended well after {} of {whole:?} bytes",
+            work.id,
+            body.len()
+        );
+        end.map(drop)
+    }
+
+    /// Reads as much of a body as is wanted; whether that was to its end.
+    async fn read_body(
+        &self,
+        work: &Work,
+        deadline: Option<Instant>,
+        mut response: Response,
+        body: &mut Vec<u8>,
+    ) -> Result<bool, Error> {
         let mut left = work.wanted;
         while left != Some(0) {
-            let chunk = self.by(deadline, response.chunk()).await?;
-            let Some(chunk) = chunk else { break };
+            let Some(chunk) = self.by(deadline, response.chunk()).await? else {
+                return Ok(true);
+            };
             body.extend_from_slice(&chunk);
             left = left.map(|left| left - 1);
             if !work.pause.is_zero() {
                 self.handle.sleep(work.pause / 4).await;
             }
         }
-        assert!(
-            body == pattern(work.id, body.len()),
-            "request {} was answered with another's body",
-            work.id
-        );
-        Ok(())
+        Ok(false)
     }
 
     fn check_error(&self, error: &Error) {

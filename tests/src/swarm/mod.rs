@@ -9,8 +9,9 @@
 //!   is gone, and the pool's numbers add up after every step;
 //! * no request is replayed that may have been processed and must not be, and none is sent without
 //!   end (`ledger`);
-//! * a response belongs to its request, and so does every byte of its body (`caller`);
-//! * the same pair leads to the same trace.
+//! * a response belongs to its request, and so does every byte of its body, and a body that ended
+//!   well is whole (`caller`);
+//! * the same pair leads to the same trace: each is played twice.
 
 mod caller;
 mod draws;
@@ -24,10 +25,9 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fulmar_core::trace::Record;
 use fulmar_sim::{Client, Divergence, Gauges, Handle, Plan, Sim};
 
-use caller::Tally;
+use caller::{Asker, Tally};
 use draws::Draws;
 use ledger::Ledger;
 
@@ -38,9 +38,6 @@ const HOSTS: [&str; 2] = ["a.test", "b.test"];
 
 /// How long faults begin, and how long each may last.
 const SPAN: Duration = Duration::from_secs(4);
-
-/// Every so many pairs are played twice.
-const TWICE: u64 = 10;
 
 const fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
@@ -71,25 +68,22 @@ pub fn check_seeds(seeds: Range<u64>) -> Tally {
     tally
 }
 
-/// Plays one pair, and every now and then again.
+/// Plays one pair, and again.
 ///
 /// # Panics
 ///
 /// Where something does not hold.
 pub fn check(seed: u64, plan: &Plan) -> Tally {
-    let is_twice = seed.is_multiple_of(TWICE);
-    let (tally, trace) = play(seed, plan, is_twice);
-    if is_twice {
-        let again = play(seed, plan, true).1;
-        if let Some(divergence) = Divergence::between(&trace, &again) {
-            panic!("one seed, two stories: {divergence}");
-        }
+    let (tally, trace) = play(seed, plan);
+    let (_, again) = play(seed, plan);
+    if let Some(divergence) = Divergence::between(&trace, &again) {
+        panic!("one seed, two stories: {divergence}");
     }
     tally
 }
 
-/// Plays one pair; with its trace, if that is wanted.
-fn play(seed: u64, plan: &Plan, is_traced: bool) -> (Tally, String) {
+/// Plays one pair. What the client says of itself is in the trace.
+fn play(seed: u64, plan: &Plan) -> (Tally, String) {
     let mut draws = Draws::seeded(seed);
     let mut sim = Sim::seeded(seed);
     sim.check();
@@ -101,16 +95,10 @@ fn play(seed: u64, plan: &Plan, is_traced: bool) -> (Tally, String) {
         origin::serve(&sim, host, &ledger, draws.chance(50));
     }
     let handle = sim.handle();
-    let mut builder = settings::draw(&mut draws, Client::builder(sim.net("laptop")));
-    if is_traced {
-        let handle = handle.clone();
-        builder = builder.observer(move |record: &Record| {
-            handle.trace_line("client", format!("call {}: {}", record.call, record.event));
-        });
-    }
+    let (builder, limit) = settings::draw(&mut draws, sim.client("laptop"));
     let client = builder.build().expect("settings that agree");
     sim.watch(&client);
-    let callers = caller::draw(&mut draws, &client, &handle, &ledger);
+    let callers = caller::draw(&mut draws, &Asker::new(&client, limit, &handle, &ledger));
     let run = sim.run(async move {
         let tally = caller::run_all(callers).await;
         wind_up(client, &handle).await;
@@ -118,12 +106,7 @@ fn play(seed: u64, plan: &Plan, is_traced: bool) -> (Tally, String) {
     });
     let tally = *run.expect();
     assert_eq!(run.leaks(), [""; 0], "sockets that nobody closed");
-    let trace = if is_traced {
-        run.trace()
-    } else {
-        String::new()
-    };
-    (tally, trace)
+    (tally, run.trace())
 }
 
 /// What is left when all calls are over: nothing, a little later.

@@ -1,4 +1,7 @@
 //! A random server.
+//!
+//! Beside what frames it, a response says in `X-Whole` how long its body is meant to be, so that a
+//! caller knows whether all of it came.
 
 use std::io;
 use std::sync::Arc;
@@ -79,11 +82,8 @@ impl Origin {
             "the body of {id} is not what was sent"
         );
         if request.method() == "HEAD" {
-            self.conn
-                .write_all(format!(
-                    "HTTP/1.1 200 OK\r\nX-Id: {id}\r\nContent-Length: 9\r\n\r\n"
-                ))
-                .await?;
+            let whole = head(200, id, 9, "Content-Length: 9\r\n");
+            self.conn.write_all(whole).await?;
             return Ok(true);
         }
         match mood {
@@ -132,7 +132,7 @@ impl Origin {
             13 => self.conn.reset(),
             14 => self.conn.write_all("HTTP/1.1 200 OK\r\nContent-Le").await?,
             15 | 16 => {
-                let head = format!("HTTP/1.1 200 OK\r\nX-Id: {id}\r\nContent-Length: 500\r\n\r\n");
+                let head = head(200, id, 500, "Content-Length: 500\r\n");
                 self.conn.write_all(head).await?;
                 self.conn.write_all(pattern(id, 100)).await?;
                 match mood {
@@ -142,17 +142,15 @@ impl Origin {
             }
             // Ends with the connection.
             17 => {
-                self.conn
-                    .write_all(format!("HTTP/1.1 200 OK\r\nX-Id: {id}\r\n\r\n"))
-                    .await?;
+                self.conn.write_all(head(200, id, 700, "")).await?;
                 self.conn.write_all(pattern(id, 700)).await?;
             }
             18 | 19 if self.is_rude => {
                 self.ledger.rude();
-                let poison = "HTTP/1.1 200 OK\r\nX-Id: 0\r\nContent-Length: 0\r\n\r\n";
+                let poison = head(200, 0, 0, "Content-Length: 0\r\n");
                 let said = match mood {
                     18 => b"garbage\r\n\r\n".to_vec(),
-                    _ => response(200, id, "", 50, poison),
+                    _ => response(200, id, "", 50, &poison),
                 };
                 self.conn.write_all(said).await?;
                 return Ok(true);
@@ -183,24 +181,7 @@ impl Origin {
                     self.conn.sleep(ms(pause)).await;
                 }
             }
-            27..31 => {
-                let head =
-                    format!("HTTP/1.1 200 OK\r\nX-Id: {id}\r\nTransfer-Encoding: chunked\r\n\r\n");
-                self.conn.write_all(head).await?;
-                for _ in 0..self.conn.uniform(0..8) {
-                    // Of whole patterns, so that the whole is one.
-                    let len = 8 * self.conn.uniform(1..400) as usize;
-                    let chunk = [
-                        format!("{len:x}\r\n").into_bytes(),
-                        pattern(id, len),
-                        b"\r\n".into(),
-                    ];
-                    self.conn.write_all(chunk.concat()).await?;
-                    let pause = self.conn.uniform(0..20);
-                    self.conn.sleep(ms(pause)).await;
-                }
-                self.conn.write_all("0\r\nX-Sum: 1\r\n\r\n").await?;
-            }
+            27..31 => self.respond_in_chunks(id).await?,
             31 | 32 => {
                 let len = self.conn.uniform(20_000..200_000) as usize;
                 self.respond(200, id, "", len).await?;
@@ -213,9 +194,7 @@ impl Origin {
                     .await?;
             }
             34 => {
-                self.conn
-                    .write_all(format!("HTTP/1.1 204 No Content\r\nX-Id: {id}\r\n\r\n"))
-                    .await?;
+                self.conn.write_all(head(204, id, 0, "")).await?;
             }
             _ => {
                 self.respond(200, id, "Connection: close\r\n", 1_000)
@@ -224,6 +203,24 @@ impl Origin {
             }
         }
         Ok(true)
+    }
+
+    async fn respond_in_chunks(&mut self, id: u64) -> io::Result<()> {
+        // Of whole patterns, so that the whole is one.
+        let lens: Vec<_> = (0..self.conn.uniform(0..8))
+            .map(|_| 8 * self.conn.uniform(1..400) as usize)
+            .collect();
+        let whole = lens.iter().sum();
+        let head = head(200, id, whole, "Transfer-Encoding: chunked\r\n");
+        self.conn.write_all(head).await?;
+        for len in lens {
+            let size = format!("{len:x}\r\n").into_bytes();
+            let chunk = [size, pattern(id, len), b"\r\n".into()].concat();
+            self.conn.write_all(chunk).await?;
+            let pause = self.conn.uniform(0..20);
+            self.conn.sleep(ms(pause)).await;
+        }
+        self.conn.write_all("0\r\nX-Sum: 1\r\n\r\n").await
     }
 
     fn arrived(&self, request: &ServerRequest) -> u64 {
@@ -241,8 +238,18 @@ impl Origin {
 }
 
 fn response(status: u16, id: u64, lines: &str, len: usize, more: &str) -> Vec<u8> {
-    let head = format!("HTTP/1.1 {status} X\r\nX-Id: {id}\r\n{lines}Content-Length: {len}\r\n\r\n");
+    let head = head(
+        status,
+        id,
+        len,
+        &format!("{lines}Content-Length: {len}\r\n"),
+    );
     [head.into_bytes(), pattern(id, len), more.into()].concat()
+}
+
+/// The head of a response with so long a body.
+fn head(status: u16, id: u64, whole: usize, lines: &str) -> String {
+    format!("HTTP/1.1 {status} X\r\nX-Id: {id}\r\nX-Whole: {whole}\r\n{lines}\r\n")
 }
 
 fn number(request: &ServerRequest, name: &str) -> u64 {

@@ -10,12 +10,15 @@ use super::ms;
 /// No dial takes longer.
 pub(super) const LONGEST_DIAL: Duration = ms(6_000);
 
-pub(super) fn draw(draws: &mut Draws, builder: ClientBuilder) -> ClientBuilder {
-    builder
-        .timeouts(timeouts(draws))
+/// With the limit of its calls, if they have one.
+pub(super) fn draw(draws: &mut Draws, builder: ClientBuilder) -> (ClientBuilder, Option<Duration>) {
+    let timeouts = timeouts(draws);
+    let builder = builder
+        .timeouts(timeouts)
         .retry(retry(draws))
         .pool(pool(draws))
-        .default_header("X-Default", "d")
+        .default_header("X-Default", "d");
+    (builder, timeouts.total)
 }
 
 fn timeouts(draws: &mut Draws) -> Timeouts {

@@ -18,7 +18,7 @@ use super::{HOSTS, ms};
 pub(super) struct Work {
     pub(super) id: u64,
     host: &'static str,
-    method: Method,
+    pub(super) method: Method,
     is_keyed: bool,
     is_expecting: bool,
     pub(super) total: Option<Duration>,

@@ -13,6 +13,7 @@ mod expectations;
 mod hostile;
 mod jumps;
 mod limits;
+mod names;
 mod policies;
 mod records;
 mod reentry;

@@ -454,3 +454,49 @@ fn settings_that_cannot_work_fail_the_build() {
     }
     assert_eq!(build(Retry::strict(), PoolConfig::new()), Ok(()));
 }
+
+/// A client whose every success pays for one retry, and which starts with one.
+fn frugal(sim: &Sim) -> fulmar_sim::Client {
+    let retry = steady(2).throttle(fulmar_sim::Backoff::constant(ms(100)));
+    let mut pool = fulmar_sim::PoolConfig::new();
+    (pool.budget.ratio, pool.budget.window_ratio) = (1.0, Some(1.0));
+    (pool.budget.min, pool.budget.max, pool.budget.refill) = (1.0, 1.0, 0.0);
+    builder(sim).retry(retry).pool(pool).build().unwrap()
+}
+
+#[test]
+fn a_response_earns_the_budget_a_token_with_its_head_whoever_drops_its_body() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        while let Some(request) = conn.request().await? {
+            match request.target() {
+                "/down" => conn.respond(503, "").await?,
+                "/switch" => {
+                    let head = b"HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n";
+                    conn.write_all(head).await?;
+                }
+                _ => {
+                    conn.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 900000\r\n\r\n")
+                        .await?;
+                }
+            }
+        }
+        Ok(())
+    });
+    let client = frugal(&sim);
+    let run = sim.run(async move {
+        let down = || client.get("http://api.test/down").send();
+        let mut attempts = Vec::new();
+        for path in [None, Some("/large"), Some("/switch")] {
+            if let Some(path) = path {
+                let get = client.get(format!("http://api.test{path}")).upgrade("x");
+                drop(get.send().await.unwrap());
+            }
+            for _ in 0..2 {
+                attempts.push(down().await.unwrap().attempts());
+            }
+        }
+        attempts
+    });
+    assert_eq!(*run.expect(), [2, 1, 2, 1, 2, 1]);
+}

@@ -10,6 +10,7 @@ mod support;
 
 mod delivery;
 mod ends;
+mod handshakes;
 mod life;
 mod model;
 mod pressure;

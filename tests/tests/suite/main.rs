@@ -30,17 +30,23 @@ macro_rules! suite {
     };
 }
 
+mod batches;
 mod cancellation;
 mod connections;
 mod exchanges;
 mod expectations;
 mod failures;
 mod limits;
+mod policies;
 mod responses;
 mod retries;
+mod scopes;
 mod sessions;
 mod shutdown;
+mod speeds;
 mod timeouts;
 mod timers;
+mod upgrades;
 mod uploads;
+mod websocket_settings;
 mod websockets;

@@ -24,7 +24,7 @@ suite![
     a_connection_that_went_stale_in_the_pool_is_no_failure,
 ];
 
-fn with(env: &Env, attempts: u32) -> Client {
+pub(crate) fn with(env: &Env, attempts: u32) -> Client {
     let backoff = Backoff::constant(ms(5)).jitter(Jitter::None);
     env.builder()
         .retry(Retry::new(attempts).backoff(backoff).throttle(backoff))
@@ -33,7 +33,7 @@ fn with(env: &Env, attempts: u32) -> Client {
 }
 
 /// Answers the n-th request, over all connections, by a status and header lines; 0 closes.
-fn scripted(
+pub(crate) fn scripted(
     env: &Env,
     answer: impl Fn(usize) -> (u16, &'static str) + Send + Sync + 'static,
 ) -> Server {

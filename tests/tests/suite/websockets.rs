@@ -22,16 +22,19 @@ suite![
     a_shutdown_of_the_client_closes_a_websocket_that_nobody_reads,
 ];
 
-/// Accepts the connection's first request.
+/// Accepts the connection's first request, and the sub-protocol that it offers.
 pub(crate) async fn accept(peer: &mut Peer) -> io::Result<()> {
     let Some(request) = peer.request().await? else {
         return Err(io::ErrorKind::UnexpectedEof.into());
     };
     let key = request.header("sec-websocket-key").unwrap();
     let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+    let chosen = request.header("sec-websocket-protocol");
+    let chosen = chosen.map(|name| format!("Sec-WebSocket-Protocol: {name}\r\n"));
     let head = format!(
         "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: WebSocket\r\n\
-         Sec-WebSocket-Accept: {accept}\r\n\r\n"
+         Sec-WebSocket-Accept: {accept}\r\n{}\r\n",
+        chosen.unwrap_or_default()
     );
     peer.write(head).await
 }
@@ -80,12 +83,12 @@ pub(crate) fn echoing(env: &Env) -> crate::env::Server {
     })
 }
 
-async fn open(client: &Client, server: &crate::env::Server) -> WebSocket {
+pub(crate) async fn open(client: &Client, server: &crate::env::Server) -> WebSocket {
     let url = server.url("/").replace("http:", "ws:");
     client.websocket(url).connect().await.unwrap()
 }
 
-async fn close(ws: &WebSocket) {
+pub(crate) async fn close(ws: &WebSocket) {
     let closed = ws.close(CloseCode::NORMAL, "").await.unwrap();
     assert!(closed.clean, "{closed}");
 }

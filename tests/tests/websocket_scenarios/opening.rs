@@ -55,6 +55,36 @@ fn an_answer_to_another_request_is_a_protocol_error() {
 }
 
 #[test]
+fn a_head_that_is_longer_than_a_handshake_needs_is_refused() {
+    for (fields, value, is_fine) in [
+        (60, 10, true),
+        (62, 10, false),
+        (40, 300, true),
+        (40, 450, false),
+    ] {
+        let mut sim = Sim::seeded(1);
+        let line = |n| format!("X-{n}: {}\r\n", "v".repeat(value));
+        let lines: String = (0..fields).map(line).collect();
+        sim.serve("api.test:80", move |conn| {
+            let lines = lines.clone();
+            async move {
+                let mut peer = Peer::accept(conn, &lines).await?.unwrap();
+                peer.echo().await
+            }
+        });
+        let client = client(&sim);
+        let run = sim.run(async move { client.websocket(URL).connect().await.map(drop) });
+        match run.into_output() {
+            Ok(()) => assert!(is_fine, "{fields} fields of {value}"),
+            Err(error) => {
+                assert!(!is_fine, "{error}");
+                assert_eq!(error.kind(), Kind::Protocol, "{error}");
+            }
+        }
+    }
+}
+
+#[test]
 fn an_extension_or_protocol_that_was_not_offered_is_refused() {
     for lines in [
         "Sec-WebSocket-Extensions: permessage-deflate\r\n",

@@ -1,6 +1,7 @@
 //! Happy eyeballs under every order of answers, failures and timers.
 
 mod checks;
+pub mod race;
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;

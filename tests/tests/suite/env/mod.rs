@@ -39,6 +39,8 @@ pub(crate) struct Env {
     builder: Arc<dyn Fn() -> ClientBuilder + Send + Sync>,
     network: Arc<dyn Network>,
     servers: Arc<Mutex<Vec<Server>>>,
+    /// What keeps addresses as they are until the test is over.
+    guards: Arc<Mutex<Vec<Box<dyn Send>>>>,
 }
 
 /// A behaviour, boxed: so each is compiled once, and not once for every runtime.
@@ -49,8 +51,8 @@ trait Network: Send + Sync {
     /// Serves connections at an address of its own, which is returned.
     fn serve(&self, service: Arc<Service>) -> String;
 
-    /// An address where nobody listens.
-    fn refused(&self) -> String;
+    /// An address where nobody listens, for as long as the guard exists.
+    fn refused(&self) -> (String, Box<dyn Send>);
 
     /// An address that never answers, for as long as the guard exists.
     fn black_hole(&self) -> (String, Box<dyn Send>);
@@ -66,6 +68,7 @@ impl Env {
             builder: Arc::new(move || Client::builder(make())),
             network: Arc::new(network),
             servers: Arc::default(),
+            guards: Arc::default(),
         }
     }
 
@@ -136,7 +139,9 @@ impl Env {
 
     /// A URL where nobody listens.
     pub(crate) fn refused(&self) -> String {
-        self.network.refused()
+        let (url, guard) = self.network.refused();
+        self.guards.lock().unwrap().push(guard);
+        url
     }
 
     /// A URL that never answers, for as long as the guard exists.

@@ -66,23 +66,29 @@ impl Network for Loopback {
         url
     }
 
-    fn refused(&self) -> String {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        url(listener.local_addr().unwrap())
+    fn refused(&self) -> (String, Box<dyn Send>) {
+        // Bound, so that nobody else gets the port, and not listening.
+        let (socket, addr) = bound();
+        (url(addr), Box::new(socket))
     }
 
     fn black_hole(&self) -> (String, Box<dyn Send>) {
         // Nobody accepts, and the queue of those who wait for that is full.
-        let listener = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
-        listener
-            .bind(&SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into())
-            .unwrap();
+        let (listener, addr) = bound();
         listener.listen(0).unwrap();
-        let addr = listener.local_addr().unwrap().as_socket().unwrap();
         let connect = || TcpStream::connect_timeout(&addr, Duration::from_millis(50));
         let waiting: Vec<_> = std::iter::from_fn(|| connect().ok()).collect();
         (url(addr), Box::new((listener, waiting)))
     }
+}
+
+/// A socket with a port of its own.
+fn bound() -> (socket2::Socket, SocketAddr) {
+    let socket = socket2::Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+    let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    socket.bind(&any.into()).unwrap();
+    let addr = socket.local_addr().unwrap().as_socket().unwrap();
+    (socket, addr)
 }
 
 fn url(addr: SocketAddr) -> String {

@@ -46,8 +46,8 @@ impl Network for Hosts {
         format!("http://s{}.test", services.len() - 1)
     }
 
-    fn refused(&self) -> String {
-        "http://closed.test".into()
+    fn refused(&self) -> (String, Box<dyn Send>) {
+        ("http://closed.test".into(), Box::new(()))
     }
 
     fn black_hole(&self) -> (String, Box<dyn Send>) {

@@ -1,0 +1,270 @@
+//! A call on its way: the future behind [`RequestBuilder::send`](crate::RequestBuilder::send).
+//!
+//! ```text
+//!   Start -> Queued <-> (dial spawned) -> Exchanging -> Response
+//!              ^                             | failed, or a status to retry
+//!              +------- Resting (backoff) <--+-> Error
+//! ```
+//!
+//! It asks the machines what to do and does it: `Call` decides about attempts, `Clocks` about time,
+//! the pool about connections. The exchange runs here, in the caller's own task.
+
+mod begin;
+mod failed;
+mod lease;
+mod reply;
+mod wait;
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use fulmar_core::call::Call;
+use fulmar_core::deadline::Clocks;
+use fulmar_core::fault::Phase;
+use fulmar_core::pool::Ticket;
+use fulmar_core::time::Instant;
+use fulmar_core::trace::{Event, Outcome};
+
+use crate::body::Body;
+use crate::error::{Error, Kind};
+use crate::exchange::Exchange;
+use crate::h1::Upload;
+use crate::request::Parts;
+use crate::response::Response;
+use crate::shared::{Registration, Shared};
+
+/// The future of one call. It does nothing until it is polled.
+///
+/// # Cancel safety
+///
+/// Dropping it at any point ends the call at once: a place in the queue, a granted connection and a
+/// retry's timer are given back, and a connection whose exchange had begun is closed (the boundary
+/// of its response is not known). Nothing is sent afterwards.
+#[must_use = "a call does nothing until it is awaited"]
+pub struct Sending {
+    shared: Arc<Shared>,
+    parts: Result<Parts, Option<Error>>,
+    live: Option<Live>,
+}
+
+/// What exists from the first poll on.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
+struct Live {
+    id: u64,
+    started: Instant,
+    clocks: Clocks,
+    call: Call,
+    registration: Registration,
+    upload: Upload,
+    step: Step,
+    /// Of the attempt that runs.
+    reused: bool,
+    idle_for: Duration,
+    fresh: bool,
+    without_expect: bool,
+    /// The route's retry budget knows of this call.
+    accounted: bool,
+}
+
+enum Step {
+    Begin,
+    Lease,
+    Queued(Ticket),
+    Exchanging(Exchange),
+    Resting(Instant),
+    Over,
+}
+
+/// What one step of the loop says.
+type Progress = Poll<Result<Option<Response>, Error>>;
+
+impl Sending {
+    pub(crate) fn new(shared: Arc<Shared>, parts: Result<Parts, Error>) -> Self {
+        Self {
+            shared,
+            parts: parts.map_err(Some),
+            live: None,
+        }
+    }
+}
+
+impl Future for Sending {
+    type Output = Result<Response, Error>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Self {
+            shared,
+            parts,
+            live,
+        } = &mut *self;
+        let parts = match parts {
+            Ok(parts) => parts,
+            Err(error) => return Poll::Ready(Err(polled_after_end(error.take()))),
+        };
+        let now = shared.net.now();
+        let live = match live {
+            Some(live) => live,
+            None => live.insert(Live::begin(shared, parts, now)),
+        };
+        loop {
+            match std::task::ready!(live.step(shared, parts, cx, now)) {
+                Ok(None) => {}
+                Ok(Some(response)) => return Poll::Ready(Ok(response)),
+                Err(error) => {
+                    live.end(shared, now, || outcome_of(&error));
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+    }
+}
+
+fn polled_after_end(error: Option<Error>) -> Error {
+    error.unwrap_or_else(|| Error::new(Kind::Request).because("the call is over"))
+}
+
+fn outcome_of(error: &Error) -> Outcome {
+    if error.is_deadline() {
+        return Outcome::Deadline;
+    }
+    Outcome::Failed {
+        phase: error.phase().unwrap_or(Phase::Total),
+        fate: error.fate(),
+    }
+}
+
+impl Live {
+    fn begin(shared: &Arc<Shared>, parts: &mut Parts, now: Instant) -> Self {
+        let settings = &shared.settings;
+        let options = parts.options.as_deref();
+        let limits = options
+            .and_then(|o| o.limits.as_ref())
+            .unwrap_or(&settings.phase_limits);
+        let deadline = options.and_then(|o| o.deadline);
+        let retry = options
+            .and_then(|o| o.retry.as_ref())
+            .unwrap_or(&settings.retry);
+        let id = if settings.observer.is_some() {
+            shared.next_call()
+        } else {
+            0
+        };
+        shared.emit(id, || Event::CallStarted {
+            method: parts.method.clone(),
+            url: parts.url.text(),
+        });
+        Self {
+            id,
+            started: now,
+            clocks: Clocks::with_limits(now, limits, deadline),
+            call: Call::new(parts.facts(), retry.clone()),
+            registration: Registration::default(),
+            upload: Upload::new(Body::empty()),
+            step: Step::Begin,
+            reused: false,
+            idle_for: Duration::ZERO,
+            fresh: false,
+            without_expect: false,
+            accounted: false,
+        }
+    }
+
+    fn step(
+        &mut self,
+        shared: &Arc<Shared>,
+        parts: &mut Parts,
+        cx: &mut Context<'_>,
+        now: Instant,
+    ) -> Progress {
+        match &mut self.step {
+            Step::Begin => self.begin_attempt(shared, parts, cx, now),
+            Step::Lease => self.lease(shared, parts, cx, now),
+            Step::Queued(ticket) => {
+                let ticket = *ticket;
+                self.poll_lease(shared, parts, cx, now, ticket)
+            }
+            Step::Exchanging(exchange) => {
+                let is_watched = self.id != 0;
+                let was_sent = is_watched && exchange.is_sent();
+                let polled = exchange.poll_head(cx, now, &mut self.clocks, &mut self.upload);
+                if is_watched && !was_sent && exchange.is_sent() {
+                    let bytes = exchange.accepted();
+                    shared.emit(self.id, || Event::RequestWritten { bytes });
+                }
+                match polled {
+                    Poll::Ready(Ok(reply)) => self.handle_reply(shared, parts, now, reply),
+                    Poll::Ready(Err(failure)) => self.handle_failure(shared, parts, now, failure),
+                    Poll::Pending => self.wait(shared, parts, cx, now),
+                }
+            }
+            Step::Resting(until) if now >= *until => {
+                self.step = Step::Begin;
+                Poll::Ready(Ok(None))
+            }
+            Step::Resting(_) => self.wait(shared, parts, cx, now),
+            Step::Over => Poll::Ready(Err(polled_after_end(None))),
+        }
+    }
+
+    /// The call is over: nobody is to wake it, and those who watch hear how it ended.
+    fn end(&mut self, shared: &Shared, now: Instant, outcome: impl FnOnce() -> Outcome) {
+        self.step = Step::Over;
+        if self.registration.is_registered() {
+            shared.locked(|state| self.registration.remove(state));
+        }
+        if self.id == 0 {
+            return;
+        }
+        shared.emit(self.id, || Event::CallEnded {
+            outcome: outcome(),
+            elapsed: now - self.started,
+            attempts: self.call.attempt(),
+        });
+        self.id = 0;
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        let Some(live) = &mut self.live else { return };
+        // A call that is over has nothing registered, unless a panic ended it halfway.
+        if matches!(live.step, Step::Over) && !live.registration.is_registered() {
+            return;
+        }
+        let now = self.shared.net.now();
+        match std::mem::replace(&mut live.step, Step::Over) {
+            Step::Exchanging(exchange) => exchange.cancel(&self.shared, false),
+            Step::Queued(ticket) => self.shared.locked(|state| state.pool.cancel(now, ticket)),
+            _ => {}
+        }
+        // What comes back is dropped here, outside the lock.
+        self.shared.locked(|state| live.registration.remove(state));
+        self.shared.emit(live.id, || Event::CallEnded {
+            outcome: Outcome::Cancelled,
+            elapsed: now - live.started,
+            attempts: live.call.attempt(),
+        });
+    }
+}
+
+impl fmt::Debug for Sending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_call_is_a_small_future_that_may_move_between_threads() {
+        fn sendable<T: Send>() {}
+        sendable::<Sending>();
+        assert!(size_of::<Sending>() <= 1024, "{}", size_of::<Sending>());
+    }
+}

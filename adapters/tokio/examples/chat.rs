@@ -1,0 +1,13 @@
+//! Two people in a room whose server is restarted every second: each hears every line, once.
+//!
+//! `examples/src` has what it runs: the same on every runtime.
+
+use std::process::ExitCode;
+
+use fulmar_examples::chat;
+use fulmar_tokio::Tokio;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    chat(Tokio::new).await
+}

@@ -1,0 +1,13 @@
+//! A feed of prices whose server is restarted every second: each tick comes once, and in order.
+//!
+//! `examples/src` has what it runs: the same on every runtime.
+
+use std::process::ExitCode;
+
+use fulmar_examples::ticker;
+use fulmar_tokio::Tokio;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    ticker(Tokio::new).await
+}

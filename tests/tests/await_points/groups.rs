@@ -1,0 +1,92 @@
+//! Many calls under one roof: batches, scopes, and the end of the client.
+
+use fulmar_sim::{Client, Handle, Kind};
+
+use crate::harness::{Act, Operation, drop_everywhere};
+use crate::requests::{next, operations};
+use crate::support::{secs, text};
+use crate::world::everything;
+
+const PLAIN: Operation = Operation {
+    name: "",
+    world: everything,
+    act: next,
+    next,
+    is_warm: false,
+    has_rival: false,
+};
+
+const URLS: [&str; 5] = [
+    "http://api.test/slow",
+    "http://api.test/body",
+    "http://down.test/",
+    "http://many.test/a",
+    "http://api.test/a",
+];
+
+fn batch_next(client: Client, _: Handle) -> Act {
+    Box::pin(async move {
+        let mut batch = client.batch(URLS.map(|url| client.get(url)));
+        let mut good = 0;
+        while let Some((_, result)) = batch.next().await {
+            if let Ok(response) = result {
+                good += usize::from(response.bytes().await.is_ok());
+            }
+        }
+        assert_eq!(good, 4);
+    })
+}
+
+fn batch_collect(client: Client, _: Handle) -> Act {
+    Box::pin(async move {
+        let urls = ["http://api.test/a", "http://down.test/"];
+        let requests = urls.map(|url| client.get(url));
+        let results = client.batch(requests).max_in_flight(1).collect_all().await;
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+    })
+}
+
+fn scope(client: Client, handle: Handle) -> Act {
+    Box::pin(async move {
+        let api = client.clone();
+        let scoped = client.scope(None, |scope| async move {
+            for url in URLS {
+                let get = api.get(url);
+                scope.branch(url, async move {
+                    let _ = get.send().await?.bytes().await;
+                    Ok(())
+                });
+            }
+            handle.sleep(secs(1)).await;
+            Ok(())
+        });
+        let _ = scoped.await;
+    })
+}
+
+fn shutdown(client: Client, _: Handle) -> Act {
+    Box::pin(async move { client.shutdown(client.deadline(secs(5))).await })
+}
+
+/// The shutdown that was dropped, or never began, is asked for again, and holds.
+fn shutdown_again(client: Client, _: Handle) -> Act {
+    Box::pin(async move {
+        client.shutdown(client.deadline(secs(5))).await;
+        assert_eq!(client.gauges().total, 0);
+        let late = text(&client, "http://api.test/late").await.unwrap_err();
+        assert_eq!(late.kind(), Kind::Closed);
+    })
+}
+
+operations! {
+    batch_read_one_by_one: 8, Operation { act: batch_next, ..PLAIN };
+    batch_collected: 3, Operation { act: batch_collect, ..PLAIN };
+    batch_behind_a_rival: 8, Operation { act: batch_next, has_rival: true, ..PLAIN };
+    scope_of_branches: 2, Operation { act: scope, ..PLAIN };
+    shutdown_of_an_idle_client: 1, Operation {
+        act: shutdown, next: shutdown_again, is_warm: true, ..PLAIN
+    };
+    shutdown_while_a_call_is_under_way: 1, Operation {
+        act: shutdown, next: shutdown_again, is_warm: true, has_rival: true, ..PLAIN
+    };
+}

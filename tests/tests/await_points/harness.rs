@@ -1,0 +1,232 @@
+//! Drops an operation at each of its await points, and looks at what is left.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll, Wake, Waker};
+
+use fulmar_sim::{Client, Handle, Sim};
+
+use crate::support::{assert_quiet, builder, ms, secs, text};
+
+pub(crate) type Act = Pin<Box<dyn Future<Output = ()> + Send>>;
+
+/// Something that a user awaits, in a world of its own.
+pub(crate) struct Operation {
+    pub(crate) name: &'static str,
+    /// The servers and the faults.
+    pub(crate) world: fn(&Sim),
+    /// The operation, from its first call on.
+    pub(crate) act: fn(Client, Handle) -> Act,
+    /// What the same client does afterwards, and has to succeed in.
+    pub(crate) next: fn(Client, Handle) -> Act,
+    /// Whether a connection idles before.
+    pub(crate) is_warm: bool,
+    /// Whether another call has the only place when the operation begins.
+    pub(crate) has_rival: bool,
+}
+
+/// Where an operation is dropped.
+#[derive(Clone, Copy, Debug)]
+enum Point {
+    /// After a wake, instead of the poll that follows so many: at 0 it was never polled.
+    Before(usize),
+    /// Right after so many polls.
+    After(usize),
+    /// Nowhere; but it is also polled each millisecond, though nothing woke it.
+    Nowhere,
+}
+
+/// Wakes a task, until it has been polled with another waker.
+struct Relay {
+    task: Waker,
+    is_current: AtomicBool,
+    /// Counts the relays that anybody keeps.
+    _count: Arc<()>,
+}
+
+impl Wake for Relay {
+    fn wake(self: Arc<Self>) {
+        if self.is_current.load(Ordering::Relaxed) {
+            self.task.wake_by_ref();
+        }
+    }
+}
+
+/// Polls an operation, each time with a waker of its own, and drops it at that point.
+struct Dropped {
+    act: Option<Act>,
+    point: Point,
+    polls: usize,
+    relay: Option<Arc<Relay>>,
+    count: Arc<()>,
+}
+
+impl Dropped {
+    fn new(act: Act, point: Point, count: &Arc<()>) -> Self {
+        Self {
+            act: Some(act),
+            point,
+            polls: 0,
+            relay: None,
+            count: count.clone(),
+        }
+    }
+
+    fn relay(&mut self, cx: &Context<'_>) -> Waker {
+        if let Some(old) = &self.relay {
+            old.is_current.store(false, Ordering::Relaxed);
+        }
+        let relay = Arc::new(Relay {
+            task: cx.waker().clone(),
+            is_current: AtomicBool::new(true),
+            _count: self.count.clone(),
+        });
+        self.relay = Some(relay.clone());
+        relay.into()
+    }
+
+    fn end(&mut self) {
+        self.act = None;
+        self.relay = None;
+    }
+}
+
+impl Future for Dropped {
+    /// Whether the operation came to its end.
+    type Output = bool;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<bool> {
+        if matches!(self.point, Point::Before(polls) if polls == self.polls) {
+            self.end();
+            return Poll::Ready(false);
+        }
+        self.polls += 1;
+        let waker = self.relay(cx);
+        let Some(act) = &mut self.act else {
+            return Poll::Ready(true);
+        };
+        if act
+            .as_mut()
+            .poll(&mut Context::from_waker(&waker))
+            .is_ready()
+        {
+            drop(waker);
+            self.end();
+            return Poll::Ready(true);
+        }
+        drop(waker);
+        if matches!(self.point, Point::After(polls) if polls == self.polls) {
+            self.end();
+            return Poll::Ready(false);
+        }
+        Poll::Pending
+    }
+}
+
+/// The only connection is the rival's until its body has come.
+async fn rival(client: Client) {
+    let body = text(&client, "http://api.test/body").await.unwrap();
+    assert_eq!(body, "hello".repeat(5), "the rival suffers");
+}
+
+async fn scene(operation: &Operation, client: Client, handle: Handle, point: Point) -> bool {
+    let count = Arc::new(());
+    if operation.is_warm {
+        text(&client, "http://api.test/warm").await.unwrap();
+    }
+    let mut other: Option<Act> = None;
+    if operation.has_rival {
+        // It is polled first, and so has the place.
+        other = Some(Box::pin(rival(client.clone())));
+    }
+    let act = (operation.act)(client.clone(), handle.clone());
+    let mut dropped = Dropped::new(act, point, &count);
+    let (mut tick, mut ticks) = (Box::pin(handle.sleep(ms(1))), 200);
+    let done = std::future::poll_fn(|cx| {
+        while matches!(point, Point::Nowhere) && ticks > 0 && tick.as_mut().poll(cx).is_ready() {
+            (tick, ticks) = (Box::pin(handle.sleep(ms(1))), ticks - 1);
+        }
+        if let Some(rival) = &mut other
+            && rival.as_mut().poll(cx).is_ready()
+        {
+            other = None;
+        }
+        Pin::new(&mut dropped).poll(cx)
+    })
+    .await;
+    drop(dropped);
+    if let Some(rival) = other {
+        rival.await;
+    }
+    // The dial belongs to the pool and ends by itself; so does a drain, and a closing WebSocket.
+    handle.sleep(secs(40)).await;
+    assert_quiet(client.gauges());
+    assert_eq!(
+        Arc::strong_count(&count),
+        1,
+        "somebody still means to wake it"
+    );
+    (operation.next)(client.clone(), handle.clone()).await;
+    handle.sleep(secs(40)).await;
+    assert_quiet(client.gauges());
+    let gauges = client.gauge_reader();
+    drop(client);
+    handle.sleep(secs(1)).await;
+    assert_eq!(gauges(), None, "a task keeps the client");
+    done
+}
+
+/// Whether the operation came to its end before that point.
+fn is_done_before(operation: &'static Operation, point: Point) -> bool {
+    let mut sim = Sim::seeded(7);
+    (operation.world)(&sim);
+    let mut pool = fulmar_sim::PoolConfig::new();
+    pool.limits.per_origin = Some(1);
+    pool.limits.total = Some(1);
+    let client = builder(&sim)
+        .tls(fulmar_tests::toy_tls::ToyConnector)
+        .pool(pool)
+        .websocket_limits(1, 1)
+        .build()
+        .unwrap();
+    sim.watch(&client);
+    let handle = sim.handle();
+    let run = sim.run(scene(operation, client, handle, point));
+    if let Some(failure) = run.failure() {
+        panic!(
+            "{}, dropped {point:?}: {failure:?}\n{}",
+            operation.name,
+            run.trace()
+        );
+    }
+    assert_eq!(
+        run.leaks(),
+        [""; 0],
+        "{}, dropped {point:?}",
+        operation.name
+    );
+    assert_eq!(
+        run.open_sockets(),
+        0,
+        "{}, dropped {point:?}",
+        operation.name
+    );
+    *run.expect()
+}
+
+/// Drops the operation at every point that it has, and says how many polls it takes.
+pub(crate) fn drop_everywhere(operation: &'static Operation) -> usize {
+    const MOST: usize = 2_000;
+    let polls = |first: usize, point: fn(usize) -> Point| {
+        let last = (first..MOST).find(|polls| is_done_before(operation, point(*polls)));
+        last.unwrap_or_else(|| panic!("{} never ends", operation.name))
+    };
+    assert!(
+        is_done_before(operation, Point::Nowhere),
+        "{}",
+        operation.name
+    );
+    polls(1, Point::After).max(polls(0, Point::Before))
+}

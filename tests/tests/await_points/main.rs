@@ -1,0 +1,25 @@
+//! Cancel safety, at every await point of every operation.
+//!
+//! An operation runs in the simulator and is dropped: before its first poll, right after each poll,
+//! and after each wake instead of the poll that would follow. Afterwards no place in the pool, no
+//! waiter, no socket on either side, no registered waker and no place of a WebSocket is taken, and
+//! the same client, which may have one connection, does the next thing. Each poll brings another
+//! waker, and only the last one wakes: whoever keeps an older one hangs.
+//!
+//! A new operation is a line in a table: see [`harness::Operation`].
+#![allow(clippy::unwrap_used, reason = "what a test cannot go on without")]
+
+#[path = "../websocket_scenarios/server.rs"]
+#[expect(dead_code, reason = "not every operation needs all of it")]
+mod server;
+#[path = "../client_scenarios/support.rs"]
+#[expect(dead_code, reason = "not every operation needs all of it")]
+mod support;
+
+mod groups;
+mod harness;
+mod requests;
+mod sockets;
+mod threads;
+mod waiters;
+mod world;
