@@ -1,8 +1,8 @@
 //! What one GET of this library may take, column by column of the table.
 
 use crate::clients::Look;
-use crate::counts::Count;
 use crate::load::Who;
+use crate::tools::Count;
 
 /// One way of asking.
 #[derive(Clone, Copy, Debug)]

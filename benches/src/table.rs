@@ -5,8 +5,9 @@ use std::net::SocketAddr;
 
 use crate::budgets::{Budget, COLUMNS};
 use crate::clients::Look;
-use crate::counts::{Count, Missing, Subject, idle};
+use crate::counts::{Subject, idle};
 use crate::load::Who;
+use crate::tools::{Count, Missing};
 
 /// How many idle connections are held for the last column.
 pub const IDLE_CONNECTIONS: usize = 10_000;

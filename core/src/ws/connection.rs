@@ -255,6 +255,28 @@ impl Connection {
         self.next = self.earliest();
     }
 
+    /// The message at the front of `rx`, where it is one short frame and all there, by itself: what
+    /// most are. It asks for no answer, so neither [`poll_transmit`](Self::poll_transmit) nor
+    /// [`poll_timeout`](Self::poll_timeout) has news. Where it is `None`,
+    /// [`poll_event`](Self::poll_event) says what there is. `now` may be when the bytes came.
+    #[inline]
+    pub fn poll_short(&mut self, now: Instant, rx: &mut BytesMut) -> Option<Message> {
+        if self.state != State::Open {
+            return None;
+        }
+        match self.receiver.poll_short(rx)? {
+            Ok(message) => {
+                self.heard = true;
+                self.clocks.message(now);
+                Some(message)
+            }
+            Err(violation) => {
+                self.violated(now, violation);
+                None
+            }
+        }
+    }
+
     /// The next event in `rx`; `None` until more bytes come.
     ///
     /// # Errors
@@ -304,6 +326,13 @@ impl Connection {
         // RFC 6455 section 5.5.1: what follows a Close frame is not read.
         rx.clear();
         self.closed.clone().map_or(Ok(None), Err)
+    }
+
+    /// Whether [`poll_transmit`](Self::poll_transmit) has something to write, as soon as there is
+    /// room.
+    #[inline]
+    pub fn has_output(&self) -> bool {
+        self.state != State::Closed && (self.sender.has_output() || self.life.is_due())
     }
 
     /// Writes what is due into `tx`. Call it after everything else, and when `tx` has drained.

@@ -291,6 +291,12 @@ impl Life {
         Ok(())
     }
 
+    /// Whether a ping waits to be written.
+    #[inline]
+    pub(super) fn is_due(&self) -> bool {
+        self.due > 0
+    }
+
     /// The payload of a ping that is due, which counts as sent from now on.
     pub(super) fn poll_ping(
         &mut self,

@@ -87,6 +87,12 @@ impl Sender {
         self.current.is_some()
     }
 
+    /// Whether anything waits to be put into `tx`.
+    #[inline]
+    pub(super) fn has_output(&self) -> bool {
+        self.current.is_some() || self.close.is_some() || !self.pongs.is_empty()
+    }
+
     /// Bytes of the message in progress that are still to be written.
     pub(super) fn buffered(&self) -> usize {
         self.current

@@ -239,7 +239,7 @@ impl Sender {
     /// [`SendError::Full`] with the message, where [`send`](Self::send) would wait;
     /// [`SendError::Closed`] with it where the connection closes or is closed.
     pub fn try_send(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
-        self.socket().send_now(message.into(), true)
+        self.socket().send_now(message.into())
     }
 
     /// Waits until everything that was sent is with the transport.
@@ -325,7 +325,7 @@ impl Sink<Message> for Sender {
     fn start_send(self: Pin<&mut Self>, message: Message) -> Result<(), Closed> {
         let socket = self.socket();
         // It was ready, and closed since.
-        let sent = socket.send_now(message, false);
+        let sent = socket.feed(message);
         sent.map_err(|_| socket.closed().unwrap_or_else(closing))
     }
 

@@ -51,38 +51,35 @@ pub(super) struct News {
 #[derive(Default)]
 struct Wakers {
     one: [Option<Waker>; 3],
-    others: BTreeMap<u64, Waker>,
+    others: Vec<Waker>,
 }
 
 impl Wakers {
+    fn take(&mut self, place: usize, waiting: &mut Option<Waker>) {
+        if let Some(waker) = waiting.take() {
+            self.one[place] = Some(waker);
+        }
+    }
+
     fn wake(self) {
-        let others = self.others.into_values();
         let one = self.one.into_iter().flatten();
-        one.chain(others).for_each(Waker::wake);
+        one.chain(self.others).for_each(Waker::wake);
     }
 }
 
 impl Signal {
     /// Somebody begins to drive; as one who uses the connection, or to keep it.
-    pub(super) fn hold(self: &Arc<Self>, is_use: bool) -> Hold {
+    pub(super) fn hold(&self, is_use: bool) -> Hold<'_> {
         let mut waiting = self.lock();
         waiting.holders += 1;
         waiting.active |= is_use;
         drop(waiting);
         Hold {
-            signal: self.clone(),
+            signal: self,
+            reader: None,
+            writer: None,
             news: News::default(),
         }
-    }
-
-    /// The reader waits for a message.
-    pub(super) fn wait_to_read(&self, waker: &Waker) -> Option<Waker> {
-        register(&mut self.lock().reader, waker)
-    }
-
-    /// The writer waits for room.
-    pub(super) fn wait_to_write(&self, waker: &Waker) -> Option<Waker> {
-        register(&mut self.lock().writer, waker)
     }
 
     /// The keeper waits. True where it is to look again after a [`TICK`].
@@ -119,26 +116,27 @@ impl Waiting {
     fn fire(&mut self, wakers: &mut Wakers) {
         self.active = true;
         let is_read = self.reader.is_some();
-        wakers.one[0] = self.reader.take();
-        wakers.one[1] = self.writer.take();
+        wakers.take(0, &mut self.reader);
+        wakers.take(1, &mut self.writer);
         if !(is_read && self.watching) {
-            wakers.one[2] = self.keeper.take();
+            wakers.take(2, &mut self.keeper);
         }
     }
 
     fn tell(&mut self, news: News, wakers: &mut Wakers) {
         if news.reader {
-            wakers.one[0] = self.reader.take();
+            wakers.take(0, &mut self.reader);
         }
         if news.writer {
-            wakers.one[1] = self.writer.take();
+            wakers.take(1, &mut self.writer);
         }
         // One who used the connection may leave it with something to do.
         if news.keeper || self.active && !self.watching {
-            wakers.one[2] = self.keeper.take();
+            wakers.take(2, &mut self.keeper);
         }
         if news.others {
-            wakers.others = std::mem::take(&mut self.others);
+            let others = std::mem::take(&mut self.others);
+            wakers.others = others.into_values().collect();
         }
     }
 }
@@ -161,26 +159,32 @@ impl Wake for Signal {
     }
 }
 
-/// Somebody drives. Dropped after the connection's lock is open, it wakes whom that concerns.
-pub(super) struct Hold {
-    signal: Arc<Signal>,
+/// Somebody drives. Dropped after the connection's lock is open, it notes who waits now, and wakes
+/// whom the news concerns.
+pub(super) struct Hold<'a> {
+    signal: &'a Signal,
+    /// The reader waits for a message.
+    pub(super) reader: Option<&'a Waker>,
+    /// The writer waits for room, or for everything to be written.
+    pub(super) writer: Option<&'a Waker>,
     pub(super) news: News,
 }
 
-impl Drop for Hold {
+impl Drop for Hold<'_> {
     fn drop(&mut self) {
         let mut wakers = Wakers::default();
         let mut waiting = self.signal.lock();
         waiting.holders -= 1;
+        let reader = self.reader.take();
+        let reader = reader.and_then(|waker| register(&mut waiting.reader, waker));
+        let writer = self.writer.take();
+        let writer = writer.and_then(|waker| register(&mut waiting.writer, waker));
         waiting.tell(self.news, &mut wakers);
         if waiting.holders == 0 && std::mem::take(&mut waiting.fired) {
-            let mut more = Wakers::default();
-            waiting.fire(&mut more);
-            for (slot, waker) in wakers.one.iter_mut().zip(more.one) {
-                *slot = slot.take().or(waker);
-            }
+            waiting.fire(&mut wakers);
         }
         drop(waiting);
+        drop((reader, writer));
         wakers.wake();
     }
 }

@@ -15,8 +15,8 @@ use fulmar_core::fault::FaultKind;
 use fulmar_core::time::Instant;
 use fulmar_core::ws::{Agreed, CloseCode, CloseError, Closed, Connection, Message, Rtt, SendError};
 
-use super::signal::{Signal, TICK};
-use super::state::{State, Transport, Want};
+use super::signal::{Hold, Signal, TICK};
+use super::state::{State, Transport, Turn, Want};
 use crate::net::Net;
 
 /// One WebSocket.
@@ -62,16 +62,15 @@ impl Socket {
     }
 
     /// Runs a section that may read and write, and tells whom it concerns.
-    fn drive<R>(
-        &self,
+    fn drive<'a, R>(
+        &'a self,
         is_use: bool,
-        section: impl FnOnce(&mut State, &mut Context<'_>, Instant) -> R,
+        section: impl FnOnce(&mut State, &mut Turn<'_>, &mut Hold<'a>) -> R,
     ) -> R {
-        let now = self.net.now();
         let mut hold = self.signal.hold(is_use);
-        let mut cx = Context::from_waker(&self.waker);
+        let mut turn = Turn::new(&*self.net, Context::from_waker(&self.waker));
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = section(&mut state, &mut cx, now);
+        let result = section(&mut state, &mut turn, &mut hold);
         let spent = state.take_spent();
         hold.news = state.news(spent.is_some());
         drop(state);
@@ -81,16 +80,17 @@ impl Socket {
 
     /// The next message; `None` once the connection has ended.
     pub(super) fn poll_recv(&self, user: &mut Context<'_>) -> Poll<Option<Message>> {
-        let (polled, _replaced) = self.drive(true, |state, cx, now| {
-            let polled = state.poll_message(cx, now);
-            state.transmit(cx, now);
-            let waits = polled.is_pending().then(|| user.waker());
-            (
-                polled,
-                waits.and_then(|waker| self.signal.wait_to_read(waker)),
-            )
-        });
-        polled
+        // What is there already takes neither the clock nor the transport, and concerns nobody else.
+        if let Some(message) = self.locked(State::poll_short) {
+            return Poll::Ready(Some(message));
+        }
+        let user: &Waker = user.waker();
+        self.drive(true, |state, turn, hold| {
+            let polled = state.poll_message(turn);
+            state.transmit(turn);
+            hold.reader = polled.is_pending().then_some(user);
+            polled
+        })
     }
 
     /// Takes the message out, once there is room for it, and writes what the transport takes.
@@ -99,63 +99,75 @@ impl Socket {
         user: &mut Context<'_>,
         message: &mut Option<Message>,
     ) -> Poll<Result<(), SendError>> {
-        let (polled, _replaced) = self.drive(true, |state, cx, now| {
-            match state.send(cx, now, message, true) {
+        let user: &Waker = user.waker();
+        self.drive(true, |state, turn, hold| {
+            match state.send(turn, message, true) {
                 Err(SendError::Full(full)) => {
                     *message = Some(full);
-                    state.want = Want::Room;
-                    (Poll::Pending, self.signal.wait_to_write(user.waker()))
+                    state.want = Some(Want::Room);
+                    hold.writer = Some(user);
+                    Poll::Pending
                 }
-                sent => (Poll::Ready(sent), None),
+                sent => Poll::Ready(sent),
             }
-        });
-        polled
+        })
     }
 
-    /// Takes the message, if there is room for it now; writing it may wait for a flush.
-    pub(super) fn send_now(&self, message: Message, write: bool) -> Result<(), SendError> {
+    /// Takes the message, if there is room for it now, and writes what the transport takes.
+    pub(super) fn send_now(&self, message: Message) -> Result<(), SendError> {
         let mut message = Some(message);
-        self.drive(true, |state, cx, now| {
-            state.send(cx, now, &mut message, write)
-        })
+        self.drive(true, |state, turn, _| state.send(turn, &mut message, true))
+    }
+
+    /// Takes the message, if there is room for it now. A flush writes it.
+    pub(super) fn feed(&self, message: Message) -> Result<(), SendError> {
+        match self.locked(|state| state.feed(message)) {
+            Err(SendError::Full(message)) => {
+                let mut message = Some(message);
+                self.drive(true, |state, turn, _| state.send(turn, &mut message, false))
+            }
+            fed => fed,
+        }
     }
 
     /// Waits for room, or until everything is written.
     pub(super) fn poll_want(&self, user: &mut Context<'_>, want: Want) -> Poll<Result<(), Closed>> {
-        let (polled, _replaced) = self.drive(true, |state, cx, now| {
-            if want == Want::Flushed || !state.has(want) {
-                state.transmit(cx, now);
-            }
+        if self.locked(|state| state.has(want)) {
+            return Poll::Ready(Ok(()));
+        }
+        let user: &Waker = user.waker();
+        self.drive(true, |state, turn, hold| {
+            state.transmit(turn);
             if state.has(want) {
-                return (Poll::Ready(Ok(())), None);
+                return Poll::Ready(Ok(()));
             }
             if let Some(closed) = state.refusal(want) {
-                return (Poll::Ready(Err(closed)), None);
+                return Poll::Ready(Err(closed));
             }
-            state.want = want;
-            (Poll::Pending, self.signal.wait_to_write(user.waker()))
-        });
-        polled
+            state.want = Some(want);
+            hold.writer = Some(user);
+            Poll::Pending
+        })
     }
 
     /// Begins to close, unless that has begun.
     pub(super) fn close(&self, code: CloseCode, reason: &str) -> Result<(), CloseError> {
-        self.drive(true, |state, cx, now| {
-            state.machine.close(now, code, reason)?;
-            state.resume(now);
-            state.transmit(cx, now);
+        self.drive(true, |state, turn, _| {
+            state.machine.close(turn.now(), code, reason)?;
+            state.resume(turn);
+            state.transmit(turn);
             Ok(())
         })
     }
 
     /// Asks for a ping. `None` where too many are under way, or the connection closes.
     pub(super) fn ping(&self, ticket: u64) -> bool {
-        self.drive(true, |state, cx, now| {
+        self.drive(true, |state, turn, _| {
             let Some(id) = state.machine.ping() else {
                 return false;
             };
             state.pings.insert(ticket, (id, None));
-            state.transmit(cx, now);
+            state.transmit(turn);
             true
         })
     }
@@ -180,9 +192,10 @@ impl Socket {
 
     /// Does what is due while no handle does. Says when to come back, `None` at the end.
     pub(super) fn keep(&self, waker: &Waker) -> Option<Instant> {
-        let (until, _replaced) = self.drive(false, |state, cx, now| {
-            state.fill_inbox(cx, now);
-            state.transmit(cx, now);
+        let (until, _replaced) = self.drive(false, |state, turn, _| {
+            let now = turn.now();
+            state.fill_inbox(turn);
+            state.transmit(turn);
             if state.machine.is_done() {
                 return (None, None);
             }
@@ -200,14 +213,14 @@ impl Socket {
 
     /// Nobody uses it any more, or nobody can: says goodbye as far as that goes at once, and ends.
     pub(super) fn abandon(&self, kind: FaultKind) {
-        self.drive(true, |state, cx, now| {
+        self.drive(true, |state, turn, _| {
             if state.transport.is_none() {
                 return;
             }
             // The code is one that may be sent.
-            let _ = state.machine.close(now, CloseCode::GOING_AWAY, "");
-            state.transmit(cx, now);
-            state.machine.handle_fault(now, kind);
+            let _ = state.machine.close(turn.now(), CloseCode::GOING_AWAY, "");
+            state.transmit(turn);
+            state.machine.handle_fault(turn.now(), kind);
         });
     }
 

@@ -25,6 +25,7 @@ use super::cap::Pass;
 use super::inbox::Inbox;
 use super::signal::News;
 use crate::h1::H1;
+use crate::net::Net;
 use crate::shared::Shared;
 use crate::wire::Read;
 
@@ -51,6 +52,30 @@ impl Transport {
     }
 }
 
+/// One locked section in which the connection is driven. It reads the clock once, if at all.
+pub(super) struct Turn<'a> {
+    net: &'a dyn Net,
+    cx: Context<'a>,
+    now: Option<Instant>,
+}
+
+impl<'a> Turn<'a> {
+    /// With the waker that the transport is to know.
+    pub(super) fn new(net: &'a dyn Net, cx: Context<'a>) -> Self {
+        let now = None;
+        Self { net, cx, now }
+    }
+
+    pub(super) fn now(&mut self) -> Instant {
+        *self.now.get_or_insert_with(|| self.net.now())
+    }
+
+    /// Others get their turn first.
+    fn again(&self) {
+        self.cx.waker().wake_by_ref();
+    }
+}
+
 /// What is behind the lock.
 pub(super) struct State {
     pub(super) machine: Connection,
@@ -67,7 +92,9 @@ pub(super) struct State {
     /// Reading goes on, and the keeper has to see to it.
     unattended: bool,
     /// What the writer waits for, where it does.
-    pub(super) want: Want,
+    pub(super) want: Option<Want>,
+    /// When bytes last came.
+    read_at: Instant,
     pub(super) sleeps_until: Instant,
 }
 
@@ -93,79 +120,88 @@ impl State {
             pings: BTreeMap::new(),
             ponged: false,
             unattended: false,
-            want: Want::Room,
+            want: None,
+            read_at: Instant::ORIGIN,
             sleeps_until: Instant::ORIGIN,
         }
     }
 
-    /// The next message, from the inbox or from the wire; `None` at the end.
-    pub(super) fn poll_message(
-        &mut self,
-        cx: &mut Context<'_>,
-        now: Instant,
-    ) -> Poll<Option<Message>> {
+    /// The message at the front of what was read, where it is one short frame and nothing came
+    /// before it.
+    pub(super) fn poll_short(&mut self) -> Option<Message> {
+        if self.paused || !self.inbox.is_empty() {
+            return None;
+        }
+        let rx = self.transport.as_mut()?.h1.tunnel()?.rx;
+        self.machine.poll_short(self.read_at, rx)
+    }
+
+    /// The next message, from the inbox or from the wire; `None` at the end. What is late is the
+    /// keeper's to find.
+    pub(super) fn poll_message(&mut self, turn: &mut Turn<'_>) -> Poll<Option<Message>> {
         if let Some(message) = self.inbox.pop() {
             if self.inbox.is_low() {
-                self.resume(now);
+                self.resume(turn);
             }
             return Poll::Ready(Some(message));
         }
         for _ in 0..TURNS {
-            match self.next(now) {
+            match self.next(turn) {
                 Ok(Some(message)) => return Poll::Ready(Some(message)),
                 Ok(None) => {}
                 Err(_) => return Poll::Ready(None),
             }
-            if self.read(cx, now).is_pending() {
-                if self.is_late(now) {
-                    return Poll::Ready(None);
-                }
+            if self.read(turn).is_pending() {
                 return Poll::Pending;
             }
         }
-        cx.waker().wake_by_ref();
+        turn.again();
         Poll::Pending
     }
 
     /// Moves what comes into the inbox until that is full, and stops reading then.
-    pub(super) fn fill_inbox(&mut self, cx: &mut Context<'_>, now: Instant) {
+    pub(super) fn fill_inbox(&mut self, turn: &mut Turn<'_>) {
         for _ in 0..TURNS {
-            while let Ok(Some(message)) = self.next_if_room(now) {
+            while let Ok(Some(message)) = self.next_if_room(turn) {
                 if !self.inbox.is_full() {
                     self.inbox.push(message);
                 }
             }
-            if self.paused || self.read(cx, now).is_pending() {
-                self.is_late(now);
+            if self.paused || self.read(turn).is_pending() {
+                // Only what was read counts, so this follows reading.
+                self.machine.handle_timeout(turn.now(), &mut self.rng);
                 return;
             }
             if self.machine.is_done() {
                 return;
             }
         }
-        cx.waker().wake_by_ref();
+        turn.again();
     }
 
     /// The next message, or a pause where there is no room for it. A connection that closes reads
     /// on, so that it finds the end: what has no room then is given up.
-    fn next_if_room(&mut self, now: Instant) -> Result<Option<Message>, Arc<Closed>> {
+    fn next_if_room(&mut self, turn: &mut Turn<'_>) -> Result<Option<Message>, Arc<Closed>> {
         if self.inbox.is_full() && self.machine.is_open() {
             if !std::mem::replace(&mut self.paused, true) {
-                self.machine.pause(now);
+                self.machine.pause(turn.now());
             }
             return Ok(None);
         }
-        self.next(now)
+        self.next(turn)
     }
 
     /// The next message in `rx`.
-    fn next(&mut self, now: Instant) -> Result<Option<Message>, Arc<Closed>> {
+    fn next(&mut self, turn: &mut Turn<'_>) -> Result<Option<Message>, Arc<Closed>> {
         let mut nothing = BytesMut::new();
         loop {
             let transport = self.transport.as_mut();
             let tunnel = transport.and_then(|transport| transport.h1.tunnel());
             let rx = tunnel.map_or(&mut nothing, |tunnel| tunnel.rx);
-            match self.machine.poll_event(now, rx)? {
+            if rx.is_empty() && self.machine.is_open() {
+                return Ok(None);
+            }
+            match self.machine.poll_event(turn.now(), rx)? {
                 Some(Event::Message(message)) => return Ok(Some(message)),
                 Some(Event::Pong { id, rtt, .. }) => {
                     for (ping, answer) in self.pings.values_mut() {
@@ -181,7 +217,7 @@ impl State {
     }
 
     /// Reads once. Ready: something came, or the transport ended.
-    fn read(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<()> {
+    fn read(&mut self, turn: &mut Turn<'_>) -> Poll<()> {
         let transport = self.transport.as_mut();
         let Some(tunnel) = transport.and_then(|transport| transport.h1.tunnel()) else {
             return Poll::Pending;
@@ -189,34 +225,31 @@ impl State {
         let long = self.machine.wanted(tunnel.rx).min(READ_LONG);
         tunnel.rx.reserve(self.read_size.max(long));
         let room = tunnel.rx.capacity() - tunnel.rx.len();
-        match tunnel.wire.poll_read(cx, tunnel.rx, || Phase::Body) {
+        match tunnel
+            .wire
+            .poll_read(&mut turn.cx, tunnel.rx, || Phase::Body)
+        {
             Poll::Ready(Ok(Read::Data(n))) => {
                 if n == room {
                     self.read_size = (self.read_size * 2).min(READ_MAX);
                 }
-                self.machine.handle_input(now);
+                self.read_at = turn.now();
+                self.machine.handle_input(self.read_at);
             }
-            Poll::Ready(Ok(Read::End(_))) => self.machine.handle_eof(now),
-            Poll::Ready(Err(fault)) => self.machine.handle_fault(now, fault.kind),
+            Poll::Ready(Ok(Read::End(_))) => self.machine.handle_eof(turn.now()),
+            Poll::Ready(Err(fault)) => self.machine.handle_fault(turn.now(), fault.kind),
             Poll::Pending => match self.fault.take() {
-                Some(kind) => self.machine.handle_fault(now, kind),
+                Some(kind) => self.machine.handle_fault(turn.now(), kind),
                 None => return Poll::Pending,
             },
         }
         Poll::Ready(())
     }
 
-    /// Tells the machine the time, and says whether that ended it. Only what was read counts, so
-    /// this follows reading.
-    fn is_late(&mut self, now: Instant) -> bool {
-        self.machine.handle_timeout(now, &mut self.rng);
-        self.machine.closed().is_some()
-    }
-
+    /// Takes a message out, if there is room for it or can be made.
     pub(super) fn send(
         &mut self,
-        cx: &mut Context<'_>,
-        now: Instant,
+        turn: &mut Turn<'_>,
         message: &mut Option<Message>,
         write: bool,
     ) -> Result<(), SendError> {
@@ -224,54 +257,65 @@ impl State {
             return Ok(());
         };
         if !self.has(Want::Room) {
-            self.transmit(cx, now);
+            self.transmit(turn);
         }
-        if self.fault.is_some() {
-            return Err(SendError::Full(given));
-        }
-        let transport = self.transport.as_mut();
-        let Some(tunnel) = transport.and_then(|transport| transport.h1.tunnel()) else {
-            return Err(SendError::Closed(given));
-        };
-        self.machine
-            .send(given, Compress::Auto, tunnel.tx, &mut self.rng)?;
+        self.feed(given)?;
         if write {
-            self.transmit(cx, now);
+            self.transmit(turn);
         }
         Ok(())
     }
 
+    /// Takes a message for which there is room.
+    pub(super) fn feed(&mut self, message: Message) -> Result<(), SendError> {
+        if self.fault.is_some() {
+            return Err(SendError::Full(message));
+        }
+        let transport = self.transport.as_mut();
+        let Some(tunnel) = transport.and_then(|transport| transport.h1.tunnel()) else {
+            return Err(SendError::Closed(message));
+        };
+        self.machine
+            .send(message, Compress::Auto, tunnel.tx, &mut self.rng)
+    }
+
     /// Writes what is due, as far as the transport takes it.
-    pub(super) fn transmit(&mut self, cx: &mut Context<'_>, now: Instant) {
+    pub(super) fn transmit(&mut self, turn: &mut Turn<'_>) {
         let transport = self.transport.as_mut();
         let Some(tunnel) = transport.and_then(|transport| transport.h1.tunnel()) else {
             return;
         };
         for _ in 0..TURNS {
-            self.machine.poll_transmit(now, tunnel.tx, &mut self.rng);
+            if self.machine.has_output() {
+                self.machine
+                    .poll_transmit(turn.now(), tunnel.tx, &mut self.rng);
+            }
             if self.fault.is_some() {
                 return tunnel.tx.clear();
             }
             if tunnel.tx.is_empty() && tunnel.wire.is_flushed() {
                 return;
             }
-            match tunnel.wire.poll_write(cx, tunnel.tx, Phase::Write) {
+            match tunnel
+                .wire
+                .poll_write(&mut turn.cx, tunnel.tx, Phase::Write)
+            {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(fault)) => {
                     // The server may have said why before it went: that is read first.
                     self.fault = Some(fault.kind);
-                    cx.waker().wake_by_ref();
+                    turn.again();
                 }
                 Poll::Pending => return,
             }
         }
-        cx.waker().wake_by_ref();
+        turn.again();
     }
 
     /// The reader takes messages again.
-    pub(super) fn resume(&mut self, now: Instant) {
+    pub(super) fn resume(&mut self, turn: &mut Turn<'_>) {
         if std::mem::take(&mut self.paused) {
-            self.machine.resume(now);
+            self.machine.resume(turn.now());
             // Nobody may have asked the transport for more.
             self.unattended = true;
         }
@@ -313,7 +357,12 @@ impl State {
         if let Some(closed) = self.machine.closed() {
             return Some(Closed::clone(closed));
         }
-        (want == Want::Room && !self.machine.is_open()).then(closing)
+        self.is_refused(want).then(closing)
+    }
+
+    fn is_refused(&self, want: Want) -> bool {
+        let closes = want == Want::Room && !self.machine.is_open();
+        closes || self.machine.closed().is_some()
     }
 
     /// The transport, to be dropped once nothing is left to do.
@@ -328,9 +377,15 @@ impl State {
     pub(super) fn news(&mut self, is_spent: bool) -> News {
         let has_ended = self.machine.closed().is_some();
         let due = self.machine.poll_timeout().unwrap_or(Instant::MAX);
+        let writer = self
+            .want
+            .is_some_and(|want| self.has(want) || self.is_refused(want));
+        if writer {
+            self.want = None;
+        }
         News {
             reader: has_ended || !self.inbox.is_empty(),
-            writer: self.has(self.want) || self.refusal(self.want).is_some(),
+            writer,
             others: has_ended || std::mem::take(&mut self.ponged),
             keeper: is_spent || due < self.sleeps_until || std::mem::take(&mut self.unattended),
         }
