@@ -386,48 +386,19 @@ fn who_comes_during_a_look_gets_the_next_connection_at_once() {
 }
 
 #[test]
-fn room_for_a_dial_costs_one_idle_connection_and_none_that_somebody_counts_on() {
-    let mut s = Scene::new(Limits::new().total(4));
-    let slot = s.busy(A, "a");
-    let others = ["x", "y", "z"].map(|name| (s.busy(C, name), name));
-    s.park(slot, "a");
-    for (slot, name) in others {
-        s.park(slot, name);
-    }
-    let mut lent = Vec::new();
-    s.pool.poll_look(1, &mut lent);
-    let (slot, conn) = lent.remove(0);
-    assert_eq!(conn, "a", "the oldest");
-    let counting = s.wait(A);
-    let _ = s.dial(B);
-    assert_eq!((s.evicted(), s.pool.gauges().total), (vec!["x"], 4));
-    s.pool.handle_look(s.now, slot, conn, true);
-    assert_eq!(s.taken(counting).1, "a");
-}
-
-#[test]
-fn a_place_waited_for_is_used_when_who_counted_on_a_connection_gives_up() {
-    let mut s = Scene::new(Limits::new().total(1));
-    let slot = s.busy(A, "a");
-    s.park(slot, "a");
-    let (slot, conn) = s.lent();
-    let counting = s.wait(A);
-    let next = s.wait(B);
-    s.pool.cancel(s.now, counting);
-    s.pool.handle_look(s.now, slot, conn, true);
-    assert_eq!(s.evicted(), ["a"]);
-    let _ = s.granted_dial(next);
-}
-
-#[test]
 fn a_connection_evicted_while_it_is_looked_at_goes_when_it_comes_back() {
     let mut s = Scene::new(Limits::new().total(1));
     let x = s.busy(A, "x");
     s.park(x, "x");
     let (slot, conn) = s.lent();
-    let _ = s.dial(B);
+    let waiting = s.wait(A);
+    let _next = s.wait(B);
     s.pool.handle_look(s.now, slot, conn, true);
     assert_eq!((s.evicted(), s.pool.gauges().total), (vec!["x"], 1));
+    // Who had counted on it is the first to dial.
+    let dial = s.granted_dial(waiting);
+    s.connect(dial, "y");
+    assert_eq!(s.taken(waiting).1, "y");
 }
 
 #[test]

@@ -50,9 +50,13 @@ impl<U, S: Clone> Pool<U, S> {
                 self.evict(now, own, Eviction::RoomNeeded);
                 continue;
             }
-            if !self.make_room(now) {
-                self.join_ring(r);
-                break;
+            if self.counts.total() >= self.settings.total || !self.ring.is_empty() {
+                if self.lru.is_empty() {
+                    self.join_ring(r);
+                    break;
+                }
+                self.evict_oldest(now, Eviction::RoomNeeded);
+                continue;
             }
             let dial = self.begin_dial(now, r);
             match newcomer.take() {
@@ -64,19 +68,6 @@ impl<U, S: Clone> Pool<U, S> {
             }
         }
         begun
-    }
-
-    /// Whether the total limit leaves a place that nobody waits for, if need be that of one idle
-    /// connection.
-    fn make_room(&mut self, now: Instant) -> bool {
-        if self.counts.total() >= self.settings.total {
-            let Some(victim) = self.oldest_to_spare(None) else {
-                return false;
-            };
-            self.evict(now, victim, Eviction::RoomNeeded);
-        }
-        // A place that is free already goes by turns.
-        self.ring.is_empty()
     }
 
     /// Uses room under the total limit, route by route in turn.

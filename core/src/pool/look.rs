@@ -8,7 +8,6 @@ use crate::time::Instant;
 
 use super::lease::{Eviction, Slot};
 use super::pool::Pool;
-use super::route::Route;
 use super::slot::{Stage, State};
 
 impl<U, S: Clone> Pool<U, S> {
@@ -52,11 +51,8 @@ impl<U, S: Clone> Pool<U, S> {
         } else if let Some(w) = self.rested_taker(now, i) {
             self.unlink_idle(i);
             self.grant_connection(now, i, w);
-        } else if self.ring.is_empty() {
-            self.pump(now, r, None);
         } else {
-            // It was spared for somebody who no longer waits, or whom it does not fit.
-            self.evict_and_pump(now, i, Eviction::RoomNeeded);
+            self.pump(now, r, None);
         }
         self.serve_ring(now);
     }
@@ -87,27 +83,6 @@ impl<U, S: Clone> Pool<U, S> {
         let w = self.routes.at(r).any.head;
         let first = self.waiters.get(w)?;
         (first.repeatable || !is_shy).then_some(w)
-    }
-
-    /// The connection that has idled longest of those that no waiter counts on, nor who is about to
-    /// ask for `asking`. What is passed over is lent, hence never more than is looked at in one go.
-    pub(super) fn oldest_to_spare(&self, asking: Option<&Route>) -> Option<u32> {
-        let mut i = self.lru.head;
-        while let Some(entry) = self.slots.get(i) {
-            if entry.stage != Stage::Lent || !self.is_lent_awaited(entry.route, asking) {
-                return Some(i);
-            }
-            i = entry.lru.next;
-        }
-        None
-    }
-
-    /// Whether a route, if it lost one of its lent connections, had to dial for it.
-    fn is_lent_awaited(&self, r: u32, asking: Option<&Route>) -> bool {
-        self.routes.get(r).is_some_and(|route| {
-            let is_own = asking.is_some_and(|asking| asking.key == route.key);
-            route.waiting + u32::from(is_own) >= route.connecting() + route.lent
-        })
     }
 
     /// Evicts the connection that has idled longest of all. Where it was lent, somebody may have

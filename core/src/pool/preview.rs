@@ -6,7 +6,7 @@ use crate::time::Instant;
 use super::lease::{Ask, Refusal};
 use super::pool::Pool;
 use super::route::Route;
-use super::slot::State;
+use super::slot::{Stage, State};
 
 /// What a [`checkout`](Pool::checkout) at the same instant would bring.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,20 +103,35 @@ impl<U, S: Clone> Pool<U, S> {
         let (has, idle) = route.map_or((0, 0), |route| {
             (route.counts.total(), route.counts.of(State::Idle))
         });
-        let is_full = self.counts.total() >= self.settings.total;
+        let mut evicts = false;
         if has >= limit {
             if idle == 0 {
                 let why = Held::PerOrigin(limit);
                 return Preview::Wait { position, why };
             }
-            return Preview::Dial { evicts: true };
+            evicts = true;
+        } else if self.counts.total() >= self.settings.total || !self.ring.is_empty() {
+            if self.lru.is_empty() || self.is_oldest_awaited(route) {
+                let why = Held::Total(self.settings.total);
+                return Preview::Wait { position, why };
+            }
+            evicts = true;
         }
-        let has_room = !is_full || self.oldest_to_spare(route).is_some();
-        if !has_room || !self.ring.is_empty() {
-            let why = Held::Total(self.settings.total);
-            return Preview::Wait { position, why };
-        }
-        Preview::Dial { evicts: is_full }
+        Preview::Dial { evicts }
+    }
+
+    /// Whether the connection that would make room is lent, and somebody waits for it: then that room
+    /// is his. `asking` is the route of the one who comes, and not yet among its waiters.
+    fn is_oldest_awaited(&self, asking: Option<&Route>) -> bool {
+        let oldest = self.slots.get(self.lru.head);
+        let Some(oldest) = oldest.filter(|entry| entry.stage == Stage::Lent) else {
+            return false;
+        };
+        self.routes.get(oldest.route).is_some_and(|route| {
+            let is_own = asking.is_some_and(|asking| asking.key == route.key);
+            let waiting = route.waiting + u32::from(is_own);
+            waiting + 1 > route.connecting() + route.lent
+        })
     }
 
     /// Whether the newest idle connection that is alive will do.

@@ -430,10 +430,8 @@ impl Model {
             self.drop_and_pump(now, id);
         } else if let Some(w) = first.map(|w| w.id) {
             self.hand_over(now, id, w);
-        } else if self.ring.is_empty() {
-            self.pump(now, conn.route, None);
         } else {
-            self.drop_and_pump(now, id);
+            self.pump(now, conn.route, None);
         }
         self.serve_ring(now);
     }
@@ -485,7 +483,7 @@ impl Model {
     pub(super) fn forgotten(&self, now: Instant) -> Option<usize> {
         let has_room = |r| {
             let own = self.of_route(r) < self.n.per_origin || self.oldest_idle(Some(r)).is_some();
-            own && (self.conns.len() < self.n.total || self.oldest_to_spare().is_some())
+            own && (self.conns.len() < self.n.total || self.oldest_idle(None).is_some())
         };
         let is_free = |r| self.dial_at(now, r) == Some(Instant::ORIGIN);
         (0..self.routes.len()).find(|&r| self.wants(r) && is_free(r) && has_room(r))
@@ -577,11 +575,14 @@ impl Model {
                     break;
                 };
                 self.drop_conn(now, own);
-            } else if !self.make_room(now) {
-                if !self.ring.contains(&r) {
-                    self.ring.push(r);
-                }
-                break;
+            } else if self.conns.len() >= self.n.total || !self.ring.is_empty() {
+                let Some(any) = self.oldest_idle(None) else {
+                    if !self.ring.contains(&r) {
+                        self.ring.push(r);
+                    }
+                    break;
+                };
+                self.drop_oldest(now, any);
             } else if newcomer.take().is_some() {
                 let dial = self.dial(now, r);
                 self.begin(dial);
@@ -592,28 +593,6 @@ impl Model {
             }
         }
         begun
-    }
-
-    /// One idle connection at most goes for one place, and a free place goes by turns.
-    fn make_room(&mut self, now: Instant) -> bool {
-        if self.conns.len() >= self.n.total {
-            let Some(victim) = self.oldest_to_spare() else {
-                return false;
-            };
-            self.drop_conn(now, victim);
-        }
-        self.ring.is_empty()
-    }
-
-    /// Whom a waiter counts on stays.
-    fn oldest_to_spare(&self) -> Option<u32> {
-        let is_spare = |conn: &&Conn| {
-            let lent = self.idle().filter(|c| c.route == conn.route && c.lent);
-            let coming = self.count(conn.route, State::Connecting) + lent.count();
-            !conn.lent || self.waiting(conn.route) < coming
-        };
-        let spare = self.idle().filter(is_spare);
-        spare.min_by_key(|conn| conn.parked).map(|conn| conn.id)
     }
 
     fn serve_ring(&mut self, now: Instant) {
