@@ -226,7 +226,10 @@ impl Live {
     /// The call is over: nobody is to wake it, and those who watch hear how it ended.
     fn end(&mut self, shared: &Shared, now: Instant, outcome: impl FnOnce() -> Outcome) {
         self.step = Step::Over;
-        self.pass = None;
+        // Told first: mostly there is none to drop.
+        if self.pass.is_some() {
+            self.pass = None;
+        }
         if self.registration.is_registered() {
             shared.locked(|state| self.registration.remove(state));
         }

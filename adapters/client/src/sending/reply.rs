@@ -148,7 +148,8 @@ impl Live {
 
     /// Whether the response is for the caller, and then why there was no other attempt where the
     /// status asked for one.
-    #[inline]
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     fn consider(
         &mut self,
         shared: &Arc<Shared>,
