@@ -23,7 +23,7 @@ const IN_FLIGHT: usize = 50;
 /// A batch of requests: at most so many in flight, results in the order of completion.
 ///
 /// It is a [`Stream`] of `(index, result)`, where the index is that of the request. Requests are
-/// taken from their iterator only when they can start. One failure is a value like any other and
+/// taken from their iterator only when they can start (at a cap of zero, one ahead). One failure is a value like any other and
 /// stops nobody else, unless [`Batch::try_collect`] is asked for that. All of it runs in the task
 /// that polls it; nothing is spawned.
 ///
@@ -157,7 +157,7 @@ impl Batch<'_> {
         self.fill();
         match self.flight.poll_next(cx) {
             // Requests are left, and the cap lets none start.
-            Poll::Ready(None) if self.requests.is_some() || !self.lanes.is_empty() => Poll::Pending,
+            Poll::Ready(None) if self.is_any_left() => Poll::Pending,
             Poll::Ready(Some((index, result))) => {
                 self.lanes.release(index);
                 Poll::Ready(Some((index, result)))
@@ -173,6 +173,20 @@ impl Batch<'_> {
             };
             self.flight.push(index, request.send());
         }
+    }
+
+    /// Whether a request is left. To know, one is taken from the iterator and set aside.
+    fn is_any_left(&mut self) -> bool {
+        if !self.lanes.is_empty() {
+            return true;
+        }
+        let Some(request) = self.requests.as_mut().and_then(Iterator::next) else {
+            self.requests = None;
+            return false;
+        };
+        self.lanes.set_aside(self.taken, request);
+        self.taken += 1;
+        true
     }
 
     /// The next request of the iterator that can start now. Those that cannot are set aside.

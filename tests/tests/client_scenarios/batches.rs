@@ -238,3 +238,55 @@ fn twenty_calls_do_not_wait_where_the_pool_has_room_for_all() {
     // Name, transport, the request there, its time, the response back.
     assert_eq!(run.elapsed(), ms(1 + 2 + 2 + 100));
 }
+
+#[test]
+fn a_batch_with_nothing_left_ends_even_where_none_may_start() {
+    let mut sim = Sim::seeded(1);
+    slow(&sim, "api.test");
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let none = std::iter::empty::<fulmar_sim::RequestBuilder>();
+        assert!(client.batch(none).max_in_flight(0).next().await.is_none());
+
+        let mut batch = client
+            .batch([client.get("http://api.test/100")])
+            .max_in_flight(1);
+        let cap = batch.cap();
+        {
+            let mut next = Box::pin(batch.next());
+            std::future::poll_fn(|cx| {
+                assert!(next.as_mut().poll(cx).is_pending());
+                std::task::Poll::Ready(())
+            })
+            .await;
+        }
+        cap.set(0);
+        assert!(batch.next().await.is_some());
+        batch.next().await.is_none()
+    });
+    assert!(*run.expect());
+}
+
+#[test]
+fn what_was_set_aside_at_a_cap_of_zero_starts_when_it_is_raised() {
+    let mut sim = Sim::seeded(1);
+    slow(&sim, "api.test");
+    let client = client(&sim);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let requests = (1..=3).map(|n| client.get(format!("http://api.test/{n}")));
+        let batch = client.batch(requests).max_in_flight(0);
+        let cap = batch.cap();
+        handle.clone().spawn(async move {
+            handle.sleep(secs(1)).await;
+            cap.set(1);
+        });
+        batch
+            .collect_all()
+            .await
+            .iter()
+            .filter(|result| result.is_ok())
+            .count()
+    });
+    assert_eq!(*run.expect(), 3);
+}
