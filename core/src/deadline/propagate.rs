@@ -124,6 +124,9 @@ fn parse_grpc(value: &str) -> Option<Duration> {
 
 fn parse_seconds(value: &str) -> Option<Duration> {
     let (whole, part) = value.split_once('.').unwrap_or((value, "0"));
+    if !part.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
     let part = part.get(..9).unwrap_or(part);
     let scale = 10_u64.pow(9_u32.saturating_sub(u32::try_from(part.len()).ok()?));
     let nanos = digits(part, 9)?.saturating_mul(scale);
@@ -219,7 +222,7 @@ mod tests {
         assert_eq!(seconds("1.5"), Some(ms(1_500)));
         assert_eq!(seconds(" 2 "), Some(ms(2_000)));
         assert_eq!(seconds("0.0000000019"), Some(Duration::from_nanos(1)));
-        for value in ["", ".", "1.", ".5", "1.5s", "-1", "1e3"] {
+        for value in ["", ".", "1.", ".5", "1.5s", "-1", "1e3", "1.123456789abc"] {
             assert_eq!(seconds(value), None, "{value:?}");
         }
     }
