@@ -23,7 +23,7 @@ const IN_FLIGHT: usize = 50;
 /// A batch of requests: at most so many in flight, results in the order of completion.
 ///
 /// It is a [`Stream`] of `(index, result)`, where the index is that of the request. Requests are
-/// taken from their iterator only when they can start. One failure is a value like any other and
+/// taken from their iterator only when they can start (at a cap of zero, one ahead). One failure is a value like any other and
 /// stops nobody else, unless [`Batch::try_collect`] is asked for that. All of it runs in the task
 /// that polls it; nothing is spawned.
 ///
@@ -36,8 +36,6 @@ pub struct Batch<'a> {
     requests: Option<Box<dyn Iterator<Item = RequestBuilder> + Send + 'a>>,
     taken: usize,
     lanes: Lanes,
-    /// One that was taken to see whether there was any.
-    next: Option<(usize, RequestBuilder)>,
     flight: Flight<Sending>,
     cap: InFlight,
 }
@@ -75,7 +73,6 @@ impl Client {
             requests: Some(Box::new(requests.into_iter())),
             taken: 0,
             lanes: Lanes::default(),
-            next: None,
             flight: Flight::new(),
             cap: InFlight(Arc::new(Cap {
                 max: AtomicUsize::new(IN_FLIGHT),
@@ -159,8 +156,8 @@ impl Batch<'_> {
         self.cap.listen(cx);
         self.fill();
         match self.flight.poll_next(cx) {
-            // The cap lets none start.
-            Poll::Ready(None) if self.has_requests() => Poll::Pending,
+            // Requests are left, and the cap lets none start.
+            Poll::Ready(None) if self.is_any_left() => Poll::Pending,
             Poll::Ready(Some((index, result))) => {
                 self.lanes.release(index);
                 Poll::Ready(Some((index, result)))
@@ -171,21 +168,25 @@ impl Batch<'_> {
 
     fn fill(&mut self) {
         while self.flight.len() < self.cap.get() {
-            let next = self.next.take();
-            let next = next.or_else(|| self.lanes.next()).or_else(|| self.take());
-            let Some((index, request)) = next else {
+            let Some((index, request)) = self.lanes.next().or_else(|| self.take()) else {
                 return;
             };
             self.flight.push(index, request.send());
         }
     }
 
-    /// Whether any request is left. An iterator does not say so by itself.
-    fn has_requests(&mut self) -> bool {
-        if self.next.is_none() && self.lanes.is_empty() {
-            self.next = self.take();
+    /// Whether a request is left. To know, one is taken from the iterator and set aside.
+    fn is_any_left(&mut self) -> bool {
+        if !self.lanes.is_empty() {
+            return true;
         }
-        self.next.is_some() || !self.lanes.is_empty()
+        let Some(request) = self.requests.as_mut().and_then(Iterator::next) else {
+            self.requests = None;
+            return false;
+        };
+        self.lanes.set_aside(self.taken, request);
+        self.taken += 1;
+        true
     }
 
     /// The next request of the iterator that can start now. Those that cannot are set aside.

@@ -132,7 +132,8 @@ impl Body {
     ///
     /// Dropping the future loses nothing: the next call goes on where this one stopped.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, Error> {
-        poll_fn(|cx| self.poll_chunk(cx)).await.transpose()
+        let reader = Reader(self);
+        poll_fn(|cx| reader.0.poll_chunk(cx)).await.transpose()
     }
 
     /// The whole rest of the body in one piece. A body in one piece already is not copied.
@@ -230,6 +231,17 @@ impl Body {
         match &self.0 {
             Inner::Empty | Inner::Tunnel(_) => BodyLength::Empty,
             _ => self.len().map_or(BodyLength::Unknown, BodyLength::Known),
+        }
+    }
+}
+
+/// Somebody who waits for a chunk. Gone before it came, the body's clock stands still.
+struct Reader<'a>(&'a mut Body);
+
+impl Drop for Reader<'_> {
+    fn drop(&mut self) {
+        if let Inner::Incoming(incoming) = &mut self.0.0 {
+            incoming.pause();
         }
     }
 }

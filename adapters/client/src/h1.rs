@@ -275,11 +275,13 @@ impl Line {
                 let phase = bufs.exchange.phase(&self.machine);
                 match self.machine.poll_event(&mut bufs.rx, &mut bufs.scratch) {
                     Ok(Some(event)) => {
-                        if let Event::Informational(_) = event
-                            && bufs.exchange.written
-                        {
-                            // Each interim response starts the wait for the final one anew.
-                            clocks.entered(now, Phase::FirstByte);
+                        if let Event::Informational(_) = event {
+                            if bufs.exchange.written {
+                                // Each interim response starts the wait for the final one anew.
+                                clocks.entered(now, Phase::FirstByte);
+                            } else if clocks.phase() == Some(Phase::Head) {
+                                clocks.entered(now, Phase::Write);
+                            }
                         }
                         return Poll::Ready(Ok(self.unless_unsent(event, bufs)));
                     }
@@ -287,7 +289,8 @@ impl Line {
                         return Poll::Ready(Err(self.ended_early(bufs)));
                     }
                     Ok(None) if self.machine.is_head_begun() => {
-                        if clocks.phase() == Some(Phase::FirstByte) {
+                        // A head that has begun has its own clock, whatever the upload does.
+                        if let Some(Phase::Write | Phase::FirstByte) = clocks.phase() {
                             clocks.entered(now, Phase::Head);
                         }
                     }

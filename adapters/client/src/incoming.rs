@@ -68,12 +68,19 @@ impl Incoming {
         }
     }
 
+    /// Bytes to come, where that is known. A body that failed is not an empty one.
     pub(crate) fn body_left(&self) -> Option<u64> {
         match &self.exchange {
-            // Whoever sends it on is to meet the failure, and not an empty body.
-            _ if self.failed.is_some() => None,
             Some(exchange) => exchange.body_left(),
+            None if self.failed.is_some() => None,
             None => Some(0),
+        }
+    }
+
+    /// Nobody asks any more: until somebody does, time is not the peer's.
+    pub(crate) fn pause(&mut self) {
+        if self.exchange.is_some() && !self.clocks.is_suspended() {
+            self.clocks.suspended(self.shared.net.now(), true);
         }
     }
 

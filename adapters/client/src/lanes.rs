@@ -41,8 +41,13 @@ impl Lanes {
         if self.take(index, &request) {
             return Some(request);
         }
-        self.waiting.push_back((index, request));
+        self.set_aside(index, request);
         None
+    }
+
+    /// Has the request wait for its turn.
+    pub(crate) fn set_aside(&mut self, index: usize, request: RequestBuilder) {
+        self.waiting.push_back((index, request));
     }
 
     /// The first that waits and can start now.

@@ -52,6 +52,13 @@ pub(crate) struct Options {
     pub(crate) route: Option<Arc<str>>,
 }
 
+impl Options {
+    fn limit(&mut self, timeouts: Timeouts) {
+        self.limits = Some(timeouts.limits());
+        self.timeouts = Some(timeouts);
+    }
+}
+
 impl Parts {
     #[inline]
     fn new(method: Method, url: Url) -> Self {
@@ -329,7 +336,8 @@ impl RequestBuilder {
     /// Limits the whole call, from its first poll to the last byte of the body, retries included.
     pub fn timeout(self, total: impl Into<Option<Duration>>) -> Self {
         let timeouts = self.timeouts_in_force().total(total);
-        self.timeouts(timeouts)
+        // Phases of the client's that are longer are fine: they end with the whole.
+        self.option(|options| options.limit(timeouts))
     }
 
     /// Ends the call at `deadline` at the latest: one budget for many calls. See
@@ -338,11 +346,13 @@ impl RequestBuilder {
         self.option(|options| options.deadline = Some(deadline))
     }
 
-    /// Replaces every timeout of the client, "off" included.
+    /// Replaces every timeout of the client, "off" included. What the client's own build would
+    /// refuse fails the request before anything is sent.
     pub fn timeouts(self, timeouts: Timeouts) -> Self {
-        self.option(|options| {
-            options.limits = Some(timeouts.limits());
-            options.timeouts = Some(timeouts);
+        self.edit(|parts| {
+            timeouts.validate().map_err(invalid)?;
+            parts.options.get_or_insert_default().limit(timeouts);
+            Ok(())
         })
     }
 

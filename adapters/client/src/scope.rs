@@ -327,8 +327,7 @@ where
             branch.outcome = Outcome::Success;
             return Ok(());
         };
-        let is_deadline = error.downcast_ref().is_some_and(Error::is_deadline);
-        branch.outcome = if is_deadline {
+        branch.outcome = if is_deadline(&*error) {
             Outcome::Deadline
         } else {
             Outcome::Failed
@@ -370,6 +369,17 @@ impl<Fut, T> Drop for Running<Fut, T> {
     }
 }
 
+/// Whether a deadline is at the bottom of it: of a call or of a scope, however deep.
+fn is_deadline(error: &(dyn std::error::Error + 'static)) -> bool {
+    let mut causes = std::iter::successors(Some(error), |error| error.source());
+    causes.any(|error| {
+        let is_call = error.downcast_ref().is_some_and(Error::is_deadline);
+        // A scope with a cause tells by that cause, which comes next.
+        let is_scope = |scope: &ScopeError| scope.cause.is_none();
+        is_call || error.downcast_ref().is_some_and(is_scope)
+    })
+}
+
 impl ScopeError {
     /// The branch that failed; `None` where it was the body, or the deadline passed.
     pub fn branch(&self) -> Option<&str> {
@@ -380,7 +390,7 @@ impl ScopeError {
     pub fn is_deadline(&self) -> bool {
         self.cause
             .as_ref()
-            .is_none_or(|cause| cause.downcast_ref().is_some_and(Error::is_deadline))
+            .is_none_or(|cause| is_deadline(&**cause))
     }
 
     /// The error that ended the scope; `None` where its deadline did.

@@ -133,3 +133,82 @@ fn a_rate_of_bytes_leads_to_its_virtual_time() {
         run.elapsed()
     );
 }
+
+#[test]
+fn a_body_that_failed_fails_the_request_it_is_sent_with() {
+    let mut sim = Sim::seeded(1);
+    raw(
+        &sim,
+        "bad.test:80",
+        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf",
+    );
+    super::support::echo(&sim, "api.test:80");
+    let client = never(&sim);
+    let run = sim.run(async move {
+        let response = client.get("http://bad.test/").send().await.unwrap();
+        let mut body = response.into_body();
+        while let Ok(Some(_)) = body.chunk().await {}
+        assert!(!body.is_empty());
+        client
+            .post("http://api.test/")
+            .body(body)
+            .send()
+            .await
+            .map(drop)
+    });
+    let error = run.expect().as_ref().unwrap_err();
+    assert_eq!(error.kind(), fulmar_sim::Kind::Request);
+}
+
+#[test]
+fn time_in_which_nobody_reads_is_not_the_peers() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        conn.request().await?;
+        conn.write_all("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na")
+            .await?;
+        conn.sleep(secs(40)).await;
+        conn.write_all("b").await
+    });
+    let (client, handle) = (never(&sim), sim.handle());
+    let run = sim.run(async move {
+        let mut response = client.get("http://api.test/").send().await.unwrap();
+        assert_eq!(response.chunk().await.unwrap().unwrap(), "a");
+        {
+            let mut chunk = Box::pin(response.chunk());
+            std::future::poll_fn(|cx| {
+                assert!(chunk.as_mut().poll(cx).is_pending());
+                std::task::Poll::Ready(())
+            })
+            .await;
+        }
+        handle.sleep(secs(30)).await;
+        response.chunk().await
+    });
+    assert_eq!(run.expect().as_ref().unwrap().as_ref().unwrap(), "b");
+}
+
+#[test]
+fn asking_anew_again_and_again_does_not_stop_the_clock() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        conn.request().await?;
+        conn.write_all("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na")
+            .await?;
+        conn.sleep(secs(600)).await;
+        Ok(())
+    });
+    let (client, handle) = (never(&sim), sim.handle());
+    let run = sim.run(async move {
+        let mut response = client.get("http://api.test/").send().await.unwrap();
+        assert_eq!(response.chunk().await.unwrap().unwrap(), "a");
+        for _ in 0..60 {
+            let at = client.deadline(secs(1));
+            if let Some(chunk) = super::support::until(&handle, at, response.chunk()).await {
+                return chunk.is_err();
+            }
+        }
+        false
+    });
+    assert!(*run.expect());
+}

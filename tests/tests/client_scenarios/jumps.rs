@@ -141,29 +141,6 @@ fn connections_that_idled_through_an_hour_are_not_used_again() {
 }
 
 #[test]
-fn a_response_that_comes_with_the_end_of_its_deadline_comes_too_late() {
-    for status in [200, 503] {
-        let mut sim = Sim::seeded(1);
-        let (client, ahead) = jumping(&sim);
-        sim.serve("api.test:80", move |mut conn| {
-            let ahead = ahead.clone();
-            async move {
-                conn.request().await?;
-                ahead.store(HOUR, Ordering::Relaxed);
-                conn.respond(status, "").await
-            }
-        });
-        let run = sim.run(async move {
-            let get = client
-                .get("http://api.test/")
-                .deadline(client.deadline(secs(60)));
-            get.send().await.unwrap_err()
-        });
-        assert!(run.expect().is_deadline(), "{}", run.expect());
-    }
-}
-
-#[test]
 fn a_deadline_that_the_jump_passed_sends_nothing() {
     let mut sim = Sim::seeded(1);
     echo(&sim, "api.test:80");
@@ -176,4 +153,45 @@ fn a_deadline_that_the_jump_passed_sends_nothing() {
     });
     assert!(run.expect().is_deadline());
     assert_eq!(run.stats().connections, 0);
+}
+
+/// The answer comes in the wake in which the clock is seen to have passed the deadline.
+fn late_answer(code: u16) -> fulmar_sim::Error {
+    let mut sim = Sim::seeded(1);
+    let (client, ahead) = jumping(&sim);
+    sim.serve("api.test:80", move |mut conn| {
+        let ahead = ahead.clone();
+        async move {
+            while conn.request().await?.is_some() {
+                conn.sleep(secs(2)).await;
+                ahead.store(HOUR, Ordering::Relaxed);
+                conn.respond(code, "x").await?;
+            }
+            Ok(())
+        }
+    });
+    let run = sim.run(async move {
+        let deadline = client.deadline(secs(60));
+        let get = client.get("http://api.test/").retry(Retry::new(3));
+        let error = get.deadline(deadline).send().await.unwrap_err();
+        assert_quiet(client.gauges());
+        error
+    });
+    assert_eq!(run.leaks(), [""; 0]);
+    run.into_output()
+}
+
+#[test]
+fn a_deadline_that_has_passed_wins_over_a_head_that_comes_with_it() {
+    for code in [200, 503] {
+        let error = late_answer(code);
+        assert!(error.is_deadline(), "{code}: {error}");
+        assert_ne!(error.fate(), Fate::NotProcessed, "{code}");
+        let stop = error.retry_stop_reason();
+        assert_eq!(
+            stop,
+            Some(fulmar_sim::StopReason::DeadlineExpired),
+            "{code}"
+        );
+    }
 }

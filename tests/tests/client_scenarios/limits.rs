@@ -157,3 +157,35 @@ fn unsolicited_bytes_on_an_idle_connection_close_it() {
     assert_eq!(run.expect(), "");
     assert_eq!(run.stats().connections, 2);
 }
+
+#[test]
+fn a_full_queue_is_tried_again_where_the_policy_says_so() {
+    for is_retried in [false, true] {
+        let mut sim = Sim::seeded(1);
+        steady(&sim, "api.test:80");
+        let retry = fulmar_sim::Retry::new(5)
+            .backoff(fulmar_sim::Backoff::constant(secs(1)))
+            .retry_pool(is_retried);
+        let limits = Limits::new().total(1).waiters(1);
+        let client = builder(&sim).retry(retry).limits(limits).build().unwrap();
+        let run = sim.run(async move {
+            let calls = (0..3).map(|_| {
+                let client = client.clone();
+                async move { text(&client, "http://api.test/").await }
+            });
+            join_all(calls).await
+        });
+        let failed: Vec<_> = run
+            .expect()
+            .iter()
+            .filter_map(|r| r.as_ref().err())
+            .collect();
+        assert_eq!(failed.is_empty(), is_retried);
+        for error in failed {
+            assert_eq!(error.kind(), fulmar_sim::Kind::PoolFull);
+            assert_eq!(error.fate(), fulmar_sim::Fate::NotProcessed);
+            let stop = error.retry_stop_reason();
+            assert_eq!(stop, Some(fulmar_sim::StopReason::NotRetryable));
+        }
+    }
+}

@@ -245,3 +245,58 @@ fn a_batch_and_a_branch_share_a_scope() {
     assert_eq!(*run.expect(), 100);
     assert!(run.elapsed() < Duration::from_secs(1));
 }
+
+/// An error of the user's own, around one of ours.
+#[derive(Debug)]
+struct Wrapped(fulmar_sim::Error);
+
+impl std::fmt::Display for Wrapped {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("wrapped")
+    }
+}
+
+impl std::error::Error for Wrapped {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
+#[test]
+fn a_deadline_is_one_however_deep_in_a_branch_it_passed() {
+    let mut sim = Sim::seeded(1);
+    silent(&sim, "api.test:80");
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let api = client.clone();
+        let nested = client.scope(client.deadline(secs(30)), |scope| async move {
+            let inner = api.clone();
+            scope.branch("inner", async move {
+                let deadline = inner.deadline(secs(1));
+                let get = inner.get("http://api.test/");
+                let scope = inner.scope(deadline, |scope| async move {
+                    scope.branch("get", async move {
+                        get.send().await?;
+                        Ok(())
+                    });
+                    Ok(())
+                });
+                scope.await?;
+                Ok(())
+            });
+            Ok(())
+        });
+        let nested = nested.await.unwrap_err();
+        let get = client.get("http://api.test/").timeout(secs(1));
+        let wrapped = client.scope(None, |scope| async move {
+            scope.branch("wrapped", async move {
+                get.send().await.map_err(Wrapped)?;
+                Ok(())
+            });
+            Ok(())
+        });
+        let wrapped = wrapped.await.unwrap_err();
+        [nested, wrapped].map(|error| (error.is_deadline(), error.branches()[0].outcome))
+    });
+    assert_eq!(*run.expect(), [(true, Outcome::Deadline); 2]);
+}

@@ -1,8 +1,13 @@
 //! Every limit on time passes at its exact instant and says what it was.
 
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use bytes::Bytes;
 use fulmar_sim::{Client, Error, Fate, Fault, Kind, Phase, PoolConfig, Retry, Sim, Timeouts};
+use futures_core::Stream;
 
 use super::support::{at, builder, drain, echo, ms, raw, secs, secure, silent, text};
 
@@ -319,4 +324,96 @@ fn a_timeout_leaves_no_connection_to_be_reused() {
         assert_eq!(text(&client, "http://api.test/b").await.unwrap(), "/b");
     });
     run.expect();
+}
+
+#[test]
+fn timeouts_of_a_request_are_checked_as_the_clients_are() {
+    let mut sim = Sim::seeded(1);
+    echo(&sim, "api.test:80");
+    let client = never(&sim, Timeouts::new());
+    let run = sim.run(async move {
+        let timeouts = Timeouts::new().write(secs(8)).total(secs(6));
+        client
+            .get("http://api.test/")
+            .timeouts(timeouts)
+            .send()
+            .await
+            .map(drop)
+    });
+    assert_eq!(run.expect().as_ref().unwrap_err().kind(), Kind::Request);
+    assert_eq!(run.stats().connections, 0);
+}
+
+#[test]
+fn a_request_may_have_less_time_than_a_phase_of_the_clients() {
+    let mut sim = Sim::seeded(1);
+    silent(&sim, "api.test:80");
+    let client = never(&sim, Timeouts::new().write(secs(8)));
+    let run = sim.run(async move {
+        let get = client.get("http://api.test/").timeout(secs(6));
+        get.send().await.map(drop)
+    });
+    assert!(run.expect().as_ref().unwrap_err().is_deadline());
+    assert_eq!(run.elapsed(), secs(6));
+}
+
+/// An upload without a byte, which ends when its future does.
+struct Late(Pin<Box<dyn Future<Output = ()> + Send>>);
+
+impl Stream for Late {
+    type Item = Result<Bytes, io::Error>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        self.0.as_mut().poll(cx).map(|()| None)
+    }
+}
+
+#[test]
+fn a_head_that_stops_half_way_times_out_whatever_the_upload_does() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        conn.read(4096).await?;
+        conn.write_all("HTTP/1.1 200 OK\r\nX-").await?;
+        while !conn.read(1024).await?.is_empty() {}
+        Ok(())
+    });
+    let client = never(&sim, Timeouts::new());
+    let run = sim.run(async move {
+        let post = client.post("http://api.test/");
+        let body = fulmar_sim::Body::stream(Late(Box::pin(std::future::pending())));
+        post.body(body).send().await.map(drop)
+    });
+    assert_eq!(
+        run.expect().as_ref().unwrap_err().phase(),
+        Some(Phase::Head)
+    );
+    assert!(run.elapsed() < secs(16), "{:?}", run.elapsed());
+}
+
+#[test]
+fn an_interim_head_in_two_parts_leaves_no_clock_on_a_body_that_takes_its_time() {
+    let mut sim = Sim::seeded(1);
+    let handle = sim.handle();
+    sim.serve("api.test:80", |mut conn| async move {
+        conn.read(4096).await?;
+        conn.write_all("HTTP/1.1 103 Early Hints\r\nX-").await?;
+        conn.sleep(ms(10)).await;
+        conn.write_all("A: b\r\n\r\n").await?;
+        let mut read = Vec::new();
+        while !read.ends_with(b"0\r\n\r\n") {
+            read.extend_from_slice(&conn.read(1024).await?);
+        }
+        conn.write_all("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+            .await
+    });
+    let client = never(&sim, Timeouts::new());
+    let run = sim.run(async move {
+        let late = Late(Box::pin(async move { handle.sleep(secs(25)).await }));
+        let post = client.post("http://api.test/");
+        post.body(fulmar_sim::Body::stream(late))
+            .send()
+            .await
+            .map(drop)
+    });
+    assert!(run.expect().is_ok(), "{:?}", run.expect());
 }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 use bytes::Bytes;
 use fulmar_sim::{Body, Client, Error, Fate, Kind, Phase, Retry, Sim, Timeouts};
 
-use super::support::{builder, client, ms, secs};
+use super::support::{builder, ms, secs};
 
 /// A stream that is a closure.
 pub(crate) struct Poller<F>(pub(crate) F);
@@ -234,27 +234,6 @@ fn an_early_answer_whose_body_stalls_times_out() {
         "{error}"
     );
     assert_eq!(run.elapsed(), ms(5 + 350));
-}
-
-#[test]
-fn a_body_that_failed_is_not_sent_on_as_an_empty_one() {
-    let mut sim = Sim::seeded(1);
-    let head = "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf";
-    sim.serve("short.test:80", move |mut conn| async move {
-        conn.request().await?;
-        conn.write_all(head).await
-    });
-    let received = receives(&sim);
-    let client = client(&sim);
-    let run = sim.run(async move {
-        let response = client.get("http://short.test/").retry(Retry::never());
-        let mut body = response.send().await.unwrap().into_body();
-        while let Ok(Some(_)) = body.chunk().await {}
-        let post = client.post("http://api.test/").body(body).send().await;
-        post.unwrap_err();
-    });
-    run.expect();
-    assert!(received.lock().unwrap().is_empty());
 }
 
 #[test]

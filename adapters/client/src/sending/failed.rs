@@ -63,7 +63,11 @@ impl Live {
             error = error.at(Phase::Write).with_fate(Fate::MaybeProcessed);
         }
         self.give_up_exchange(shared, "request not sent");
-        Poll::Ready(Err(self.error(error, parts, None)))
+        Poll::Ready(Err(self.error(
+            error,
+            parts,
+            Some(StopReason::NotRetryable),
+        )))
     }
 
     /// Whether the transport took a byte of the request.

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use fulmar_core::fault::{FaultKind, Phase};
 use fulmar_core::pool::{Ask, Lease, Refusal, Slot, Ticket};
-use fulmar_core::retry::Cause;
+use fulmar_core::retry::{Cause, StopReason};
 use fulmar_core::time::Instant;
 use fulmar_core::trace::Event;
 
@@ -155,10 +155,17 @@ impl Live {
     ) -> Progress {
         self.step = Step::Over;
         match refusal {
-            Refusal::Closed => Poll::Ready(Err(self.error(Error::new(Kind::Closed), parts, None))),
+            Refusal::Closed => {
+                let error = Error::new(Kind::Closed);
+                Poll::Ready(Err(self.error(
+                    error,
+                    parts,
+                    Some(StopReason::NotRetryable),
+                )))
+            }
             Refusal::QueueFull => {
                 let error = Error::new(Kind::PoolFull).at(Phase::Pool);
-                Poll::Ready(Err(self.error(error, parts, None)))
+                self.attempt_failed(shared, parts, now, Cause::QueueFull, error)
             }
             Refusal::Dial(fault)
                 if fault.kind == FaultKind::RuntimeGone && shared.is_undriven() =>

@@ -39,9 +39,9 @@ impl Live {
         now: Instant,
         reply: Reply,
     ) -> Progress {
-        // A deadline that has passed ends the call even where its response comes in the same wake.
-        let overall = self.clocks.overall();
-        if overall.is_some_and(|overall| now >= overall) {
+        let is_final = !matches!(reply, Reply::Informational(_));
+        if is_final && self.clocks.overall().is_some_and(|at| now >= at) {
+            // The clock decides, not which of the two was seen first.
             return self.expire(shared, parts, now, Phase::Total);
         }
         match reply {
