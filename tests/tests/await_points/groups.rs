@@ -1,10 +1,10 @@
 //! Many calls under one roof: batches, scopes, and the end of the client.
 
-use fulmar_sim::{Client, Handle, Kind};
+use fulmar_sim::{Client, Handle, Kind, StopReason};
 
-use crate::harness::{Act, Operation, drop_everywhere};
-use crate::requests::{next, operations};
-use crate::support::{secs, text};
+use crate::harness::{AT_ONCE, Act, Operation, drop_everywhere};
+use crate::requests::{next, operations, quick};
+use crate::support::{PollTimes, secs, text};
 use crate::world::everything;
 
 const PLAIN: Operation = Operation {
@@ -14,6 +14,7 @@ const PLAIN: Operation = Operation {
     next,
     is_warm: false,
     has_rival: false,
+    quiet: AT_ONCE,
 };
 
 const URLS: [&str; 5] = [
@@ -43,6 +44,48 @@ fn batch_collect(client: Client, _: Handle) -> Act {
         let requests = urls.map(|url| client.get(url));
         let results = client.batch(requests).max_in_flight(1).collect_all().await;
         assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+    })
+}
+
+fn batch_retrying(client: Client, _: Handle) -> Act {
+    Box::pin(async move {
+        let urls = [
+            "http://api.test/busy",
+            "http://api.test/a",
+            "http://api.test/busy",
+        ];
+        let requests = urls.map(|url| client.get(url).retry(quick()));
+        let (mut attempts, mut why) = (Vec::new(), Vec::new());
+        for result in client.batch(requests).collect_all().await {
+            let response = result.unwrap();
+            attempts.push(response.attempts());
+            why.extend(response.retry_stop_reason());
+        }
+        // Three attempts each are allowed, but the origin's budget begins with two retries.
+        assert_eq!(attempts, [2, 1, 2]);
+        assert_eq!(why, [StopReason::BudgetEmpty; 2]);
+    })
+}
+
+/// The branch drops a call of its own, at one of its await points, and goes on.
+fn scope_with_a_drop(client: Client, _: Handle) -> Act {
+    Box::pin(async move {
+        let api = client.clone();
+        let scoped = client.scope(None, |scope| async move {
+            for polls in 0..4 {
+                let (slow, after) = (
+                    api.get("http://api.test/body"),
+                    api.get("http://api.test/a"),
+                );
+                scope.branch("drops", async move {
+                    PollTimes::new(polls, slow.send()).await;
+                    assert_eq!(after.send().await?.text().await?, "/a");
+                    Ok(())
+                });
+            }
+            Ok(())
+        });
+        scoped.await.unwrap();
     })
 }
 
@@ -82,6 +125,8 @@ operations! {
     batch_read_one_by_one: 8, Operation { act: batch_next, ..PLAIN };
     batch_collected: 3, Operation { act: batch_collect, ..PLAIN };
     batch_behind_a_rival: 8, Operation { act: batch_next, has_rival: true, ..PLAIN };
+    batch_with_retries: 5, Operation { act: batch_retrying, ..PLAIN };
+    scope_whose_branches_drop_calls: 3, Operation { act: scope_with_a_drop, ..PLAIN };
     scope_of_branches: 2, Operation { act: scope, ..PLAIN };
     shutdown_of_an_idle_client: 1, Operation {
         act: shutdown, next: shutdown_again, is_warm: true, ..PLAIN

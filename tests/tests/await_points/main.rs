@@ -6,6 +6,10 @@
 //! the same client, which may have one connection, does the next thing. Each poll brings another
 //! waker, and only the last one wakes: whoever keeps an older one hangs.
 //!
+//! Places in the pool, waiters and wakers are back within a second of virtual time, except for a
+//! dial that hangs, which is the pool's. Sockets are looked for when the client has gone. Each
+//! operation runs under several seeds, which schedule differently.
+//!
 //! A new operation is a line in a table: see [`harness::Operation`].
 #![allow(clippy::unwrap_used, reason = "what a test cannot go on without")]
 

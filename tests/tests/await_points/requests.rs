@@ -5,12 +5,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use fulmar_sim::{Backoff, Body, Client, Handle, Jitter, Retry};
+use fulmar_sim::{Backoff, Body, Client, Handle, Jitter, Kind, Retry};
 use futures_io::{AsyncRead, AsyncWrite};
 use http::Method;
 
-use crate::harness::{Act, Operation, drop_everywhere};
-use crate::support::{drain, ms, text};
+use crate::harness::{AT_ONCE, Act, DIAL, Operation, drop_everywhere};
+use crate::support::{drain, ms, secs, text};
 use crate::world::{everything, slow_reader};
 
 pub(crate) fn next(client: Client, _: Handle) -> Act {
@@ -27,6 +27,7 @@ const PLAIN: Operation = Operation {
     next,
     is_warm: false,
     has_rival: false,
+    quiet: AT_ONCE,
 };
 
 fn act(act: impl Future<Output = ()> + Send + 'static) -> Act {
@@ -42,7 +43,7 @@ fn get(client: Client, url: &'static str) -> Act {
     })
 }
 
-fn quick() -> Retry {
+pub(crate) fn quick() -> Retry {
     let backoff = Backoff::constant(ms(10)).jitter(Jitter::None);
     Retry::new(3).backoff(backoff).throttle(backoff)
 }
@@ -122,7 +123,7 @@ operations! {
         act: |c, _| get(c, "http://down.test/"), is_warm: true, ..PLAIN
     };
     get_with_a_dial_that_hangs: 2, Operation {
-        act: |c, _| get(c, "http://hung.test/"), is_warm: true, ..PLAIN
+        act: |c, _| get(c, "http://hung.test/"), is_warm: true, quiet: DIAL, ..PLAIN
     };
     get_with_a_name_that_is_missing: 1, Operation {
         act: |c, _| get(c, "http://missing.test/"), is_warm: true, ..PLAIN
@@ -191,6 +192,28 @@ operations! {
         }),
         ..PLAIN
     };
+    download_json: 3, Operation {
+        act: |c, _| act(async move {
+            let response = c.get("http://api.test/json").send().await.unwrap();
+            assert_eq!(response.json::<Vec<u8>>().await.unwrap(), [1, 2]);
+        }),
+        ..PLAIN
+    };
+    handshake_that_hangs: 2, Operation {
+        act: |c, _| act(async move {
+            let call = c.get("https://mute.test/").timeout(secs(2));
+            assert!(call.send().await.unwrap_err().is_timeout());
+        }),
+        quiet: DIAL,
+        ..PLAIN
+    };
+    handshake_with_the_wrong_server: 2, Operation {
+        act: |c, _| act(async move {
+            let failed = c.get("https://other.test/").send().await.unwrap_err();
+            assert_eq!(failed.kind(), Kind::Connect);
+        }),
+        ..PLAIN
+    };
     retry_in_backoff: 5, Operation {
         act: |c, _| act(async move {
             let busy = c.get("http://api.test/busy").retry(quick()).send().await.unwrap();
@@ -218,6 +241,25 @@ operations! {
         act: |c, _| act(async move {
             let call = c.get("http://api.test/shout").upgrade("shout");
             talk(call.send().await.unwrap()).await;
+        }),
+        ..PLAIN
+    };
+    upgrade_that_the_server_does_not_read: 2, Operation {
+        act: |c, h| act(async move {
+            let call = c.get("http://deaf.test/").upgrade("shout").send().await.unwrap();
+            let mut stream = call.upgrade().await.unwrap();
+            let mut end = Box::pin(h.sleep(secs(1)));
+            // The client and the network take some; then it waits until it is dropped.
+            poll_fn(|cx| loop {
+                if end.as_mut().poll(cx).is_ready() {
+                    return Poll::Ready(());
+                }
+                match Pin::new(&mut stream).poll_write(cx, &[b'x'; 16 << 10]) {
+                    Poll::Ready(taken) => assert!(taken.unwrap() > 0),
+                    Poll::Pending => return Poll::Pending,
+                }
+            })
+            .await;
         }),
         ..PLAIN
     };

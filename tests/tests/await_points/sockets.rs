@@ -1,11 +1,12 @@
 //! `WebSocket`s: opening, talking, closing, and both halves. The client may have one.
 
 use fulmar_sim::websocket::CloseCode;
-use fulmar_sim::{Client, Handle, WebSocket};
+use fulmar_sim::{Client, Handle, Sim, WebSocket};
 
-use crate::harness::{Act, Operation, drop_everywhere};
+use crate::harness::{AT_ONCE, Act, Operation, drop_everywhere};
 use crate::requests::operations;
-use crate::server::{URL, echo};
+use crate::server::{Peer, URL, echo};
+use crate::support::{secs, until};
 
 const PLAIN: Operation = Operation {
     name: "",
@@ -14,6 +15,7 @@ const PLAIN: Operation = Operation {
     next,
     is_warm: false,
     has_rival: false,
+    quiet: AT_ONCE,
 };
 
 /// The only place is free again, and a socket in it works.
@@ -28,6 +30,10 @@ pub(crate) fn next(client: Client, _: Handle) -> Act {
 
 async fn open(client: &Client) -> WebSocket {
     client.websocket(URL).connect().await.unwrap()
+}
+
+async fn open_mute(client: &Client) -> WebSocket {
+    client.websocket("ws://mute.test/").connect().await.unwrap()
 }
 
 fn flood(client: Client, _: Handle) -> Act {
@@ -53,7 +59,63 @@ fn halves(client: Client, _: Handle) -> Act {
     })
 }
 
+/// One server gives everything back; another says nothing more than that it is one.
+fn echo_and_mute(sim: &Sim) {
+    echo(sim);
+    sim.serve("mute.test:80", |conn| async move {
+        if let Some(mut peer) = Peer::accept(conn, "").await? {
+            while peer.frame().await?.is_some() {}
+        }
+        Ok(())
+    });
+}
+
+/// Waits for what never comes, and gives up.
+fn with_a_mute(client: Client, handle: Handle, wait: fn(WebSocket) -> Act) -> Act {
+    Box::pin(async move {
+        let waits = wait(open_mute(&client).await);
+        until(&handle, client.deadline(secs(1)), waits).await;
+    })
+}
+
+fn recv_from_a_mute(client: Client, handle: Handle) -> Act {
+    with_a_mute(client, handle, |mut ws| {
+        Box::pin(async move {
+            let _ = ws.recv().await;
+        })
+    })
+}
+
+fn ping_a_mute(client: Client, handle: Handle) -> Act {
+    with_a_mute(client, handle, |ws| {
+        Box::pin(async move {
+            let _ = ws.ping().await;
+        })
+    })
+}
+
+fn close_at_a_mute(client: Client, _: Handle) -> Act {
+    Box::pin(async move {
+        let ws = open_mute(&client).await;
+        // It gives up by itself.
+        assert!(
+            !ws.close(CloseCode::NORMAL, "")
+                .await
+                .is_ok_and(|closed| closed.clean)
+        );
+    })
+}
+
 operations! {
+    websocket_recv_from_a_mute_peer: 3, Operation {
+        world: echo_and_mute, act: recv_from_a_mute, ..PLAIN
+    };
+    websocket_ping_of_a_mute_peer: 3, Operation {
+        world: echo_and_mute, act: ping_a_mute, ..PLAIN
+    };
+    websocket_close_that_is_never_answered: 3, Operation {
+        world: echo_and_mute, act: close_at_a_mute, ..PLAIN
+    };
     websocket_connect: 2, Operation {
         act: |c, _| Box::pin(async move { drop(open(&c).await) }), ..PLAIN
     };

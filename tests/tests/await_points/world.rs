@@ -35,6 +35,9 @@ pub(crate) fn everything(sim: &Sim) {
         Ok(())
     });
     sim.serve("api.test:443", |conn| secure(conn, "api.test"));
+    sim.serve("other.test:443", |conn| secure(conn, "api.test"));
+    sim.serve("mute.test:443", silent);
+    sim.serve("deaf.test:80", deaf);
     sim.serve("proxy.test:3128", |conn| async move {
         shout(conn, "HTTP/1.1 200 OK\r\n\r\n").await
     });
@@ -98,6 +101,23 @@ async fn give_back(mut conn: Conn, head: &str) -> io::Result<()> {
         }
         conn.write_all(read.to_ascii_uppercase()).await?;
     }
+}
+
+/// Takes what comes and says nothing.
+async fn silent(mut conn: Conn) -> io::Result<()> {
+    while !conn.read(1024).await?.is_empty() {}
+    Ok(())
+}
+
+/// Switches protocols and never reads again.
+async fn deaf(mut conn: Conn) -> io::Result<()> {
+    if conn.request().await?.is_some() {
+        let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\n\
+                    Upgrade: shout\r\n\r\n";
+        conn.write_all(head).await?;
+        conn.sleep(secs(20)).await;
+    }
+    Ok(())
 }
 
 async fn secure(conn: Conn, name: &str) -> io::Result<()> {
