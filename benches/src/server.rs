@@ -93,8 +93,17 @@ impl Process {
     ///
     /// The process did not start, or ended before it printed its port.
     pub fn start(gather: usize) -> io::Result<Self> {
+        Self::with_args(&[SERVE, &gather.to_string()])
+    }
+
+    /// Starts this very program anew, with arguments that make it a server. It prints its port first.
+    ///
+    /// # Errors
+    ///
+    /// The same.
+    pub fn with_args(args: &[&str]) -> io::Result<Self> {
         let mut child = descriptors::command(0)?
-            .args([SERVE, &gather.to_string()])
+            .args(args)
             .stdout(Stdio::piped())
             .spawn()?;
         let mut line = String::new();

@@ -23,9 +23,9 @@ const IN_FLIGHT: usize = 50;
 /// A batch of requests: at most so many in flight, results in the order of completion.
 ///
 /// It is a [`Stream`] of `(index, result)`, where the index is that of the request. Requests are
-/// taken from their iterator only when they can start (at a cap of zero, one ahead). One failure is a value like any other and
-/// stops nobody else, unless [`Batch::try_collect`] is asked for that. All of it runs in the task
-/// that polls it; nothing is spawned.
+/// taken from their iterator only when they can start (at a cap of zero, one ahead). One failure is
+/// a value like any other and stops nobody else, unless [`Batch::try_collect`] is asked for that.
+/// All of it runs in the task that polls it; nothing is spawned.
 ///
 /// # Cancel safety
 ///

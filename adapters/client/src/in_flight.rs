@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
+use fulmar_core::fault::Phase;
 use fulmar_core::turnstile::{Entry, Ticket, Turnstile};
 
 use crate::client::Client;
 use crate::error::{Error, Kind};
 use crate::shared::{Shared, State};
-use fulmar_core::fault::Phase;
 
 /// The turnstile of the client itself; those of profiles follow.
 pub(crate) const CLIENT: usize = 0;

@@ -5,15 +5,16 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, Throughput, criterion_group};
+use fulmar_benches::server::{Process, SERVE};
 use fulmar_websocket_benches::pattern::Pattern;
 use fulmar_websocket_benches::peers::{self, Error, Peer};
-use fulmar_websocket_benches::server::{Process, SERVE, serve};
+use fulmar_websocket_benches::server::serve;
 use tokio::runtime::{Builder, Runtime};
 
 type Group<'a> = BenchmarkGroup<'a, WallTime>;
 
 fn echo(criterion: &mut Criterion) {
-    let server = Process::start().expect("a server process");
+    let server = Process::with_args(&[SERVE]).expect("a server process");
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()

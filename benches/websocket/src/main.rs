@@ -10,9 +10,10 @@ use std::env;
 use std::net::SocketAddr;
 use std::process::ExitCode;
 
+use fulmar_benches::server::{Process, SERVE};
 use fulmar_websocket_benches::pattern::{self, Pattern};
 use fulmar_websocket_benches::peers::{self, Error, Peer};
-use fulmar_websocket_benches::server::{Process, SERVE, serve};
+use fulmar_websocket_benches::server::serve;
 use fulmar_websocket_benches::table::{IDLE, PLAY, Row, excesses, heading};
 use stats_alloc::{INSTRUMENTED_SYSTEM, StatsAlloc};
 
@@ -104,7 +105,7 @@ fn table(args: &[&str]) -> Result<(), Error> {
     if clients.is_empty() {
         clients = CLIENTS.iter().collect();
     }
-    let server = Process::start()?;
+    let server = Process::with_args(&[SERVE])?;
     println!(
         "Per message, one thread: instructions / allocations / system calls.\n\n{}",
         heading()

@@ -2,8 +2,7 @@
 //! write. It trusts its clients.
 
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::process::{Child, Command, Stdio};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::thread;
 
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
@@ -13,9 +12,6 @@ pub const FIREHOSE: &str = "/firehose";
 
 /// The length of each of its messages.
 pub const FIREHOSE_LEN: usize = 64;
-
-/// The argument of this process that makes it a server.
-pub const SERVE: &str = "serve";
 
 /// Serves until the process ends. Prints the port, on a line of its own.
 ///
@@ -154,47 +150,5 @@ impl Frame {
             }
         }
         output.extend_from_slice(payload);
-    }
-}
-
-/// A server in a process of its own, until dropped.
-pub struct Process {
-    child: Child,
-    addr: SocketAddr,
-}
-
-impl Process {
-    /// Starts this very program anew, as a server. Its `main` must hand [`SERVE`] to [`serve`].
-    ///
-    /// # Errors
-    ///
-    /// The process did not start, or ended before it printed its port.
-    pub fn start() -> io::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
-            .arg(SERVE)
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut line = String::new();
-        if let Some(stdout) = child.stdout.take() {
-            io::BufRead::read_line(&mut io::BufReader::new(stdout), &mut line)?;
-        }
-        let port: u16 = line.trim().parse().map_err(io::Error::other)?;
-        Ok(Self {
-            child,
-            addr: SocketAddr::from((Ipv4Addr::LOCALHOST, port)),
-        })
-    }
-
-    /// Where it listens.
-    pub fn addr(&self) -> SocketAddr {
-        self.addr
-    }
-}
-
-impl Drop for Process {
-    fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }
