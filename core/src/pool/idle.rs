@@ -6,7 +6,7 @@ use crate::time::Instant;
 
 use super::lease::Eviction;
 use super::pool::Pool;
-use super::slab::{List, NONE};
+use super::slab::NONE;
 use super::slot::{Stage, State};
 use super::waiters::Grant;
 
@@ -64,7 +64,7 @@ impl<U, S: Clone> Pool<U, S> {
     }
 
     /// The first waiter whom the connection fits.
-    fn taker(&mut self, i: u32) -> Option<u32> {
+    pub(super) fn taker(&mut self, i: u32) -> Option<u32> {
         let entry = self.slots.at(i);
         let (r, unused) = (entry.route, entry.unused);
         if unused {
@@ -72,31 +72,6 @@ impl<U, S: Clone> Pool<U, S> {
         }
         let first = self.routes.at(r).any.head;
         (first != NONE).then_some(first)
-    }
-
-    /// The total limit holds other routes up: this one keeps what it has while somebody waits for
-    /// it here and no route in its turn has two connections less, or none.
-    fn settle_contended(&mut self, now: Instant, i: u32) {
-        let r = self.slots.at(i).route;
-        let Some(w) = self.taker(i) else {
-            return self.evict_and_pump(now, i, Eviction::RoomNeeded);
-        };
-        // A new connection is what this route's turn was for.
-        if self.slots.at(i).unused {
-            return self.grant_connection(now, i, w);
-        }
-        let turn = self.ring.head;
-        if turn != r {
-            let (theirs, ours) = (
-                self.routes.at(turn).counts.total(),
-                self.routes.at(r).counts.total(),
-            );
-            if theirs == 0 || theirs + 2 <= ours {
-                return self.evict_and_pump(now, i, Eviction::RoomNeeded);
-            }
-        }
-        self.rotate_ring();
-        self.grant_connection(now, i, w);
     }
 
     pub(super) fn adopt(&mut self, now: Instant, i: u32, conn: U) {
@@ -206,21 +181,6 @@ impl<U, S: Clone> Pool<U, S> {
     pub(super) fn evict_all(&mut self, now: Instant) {
         while !self.lru.is_empty() {
             self.evict(now, self.lru.head, Eviction::Closed);
-        }
-    }
-}
-
-impl List {
-    /// The first, which goes to the end.
-    pub(super) fn rotate<T>(
-        &mut self,
-        entries: &mut [T],
-        links: impl Fn(&mut T) -> &mut super::slab::Links + Copy,
-    ) {
-        let first = self.head;
-        if first != self.tail {
-            self.remove(entries, first, links);
-            self.push_back(entries, first, links);
         }
     }
 }

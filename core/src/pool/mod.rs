@@ -48,6 +48,7 @@ mod share;
 mod slab;
 mod slot;
 mod surplus;
+mod turns;
 mod waiters;
 
 pub use config::{Config, ConfigError, Limits};

@@ -50,6 +50,8 @@ pub(super) struct Route {
     /// Among the routes that the total limit holds up.
     pub(super) ring: Links,
     pub(super) in_ring: bool,
+    /// The round of turns in which it had its last one.
+    pub(super) turn: u32,
     /// Its connections may turn out shared.
     pub(super) probes: bool,
     protocol: Protocol,
@@ -89,6 +91,7 @@ impl Route {
             begun: List::new(),
             ring: Links::new(),
             in_ring: false,
+            turn: 0,
             probes: false,
             protocol: Protocol::Unknown,
             protocol_until: Instant::MAX,

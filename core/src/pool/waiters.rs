@@ -123,7 +123,11 @@ impl<U, S: Clone> Pool<U, S> {
         waiter.repeatable = ask.repeatable;
         waiter.dial = NONE;
         waiter.grant = Grant::Queued;
+        let round = self.round;
         let route = self.routes.at(r);
+        if route.waiting == 0 {
+            route.turn = round;
+        }
         let lane = if ask.fresh {
             &mut route.fresh
         } else {

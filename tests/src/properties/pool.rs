@@ -1,7 +1,11 @@
 //! The pool against a model that searches vectors, and its invariants after every step.
 
+mod crowd;
+mod invariants;
+mod kills;
 mod model;
 mod shared;
+mod turns;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -13,8 +17,17 @@ use fulmar_core::pool::{
 use fulmar_core::rand_core::TryRng;
 use fulmar_core::time::Instant;
 
+pub use self::invariants::{
+    i3_1_connections_add_up_and_stay_within_the_limits, i3_2_who_gives_up_leaves_nothing_behind,
+    i3_3_who_asked_first_is_served_first, i3_5_a_connection_is_in_one_place,
+    i3_6_shared_connections_stay_within_their_capacity,
+    i3_7_a_cold_burst_opens_one_shared_connection, i3_7_no_more_dials_than_askers,
+    i3_8_the_work_of_one_tick_is_bounded,
+};
+pub use self::kills::{Killed, i3_9_a_killed_connection_fails_no_request};
 use self::model::{Model, Numbers, Out};
 pub use self::shared::pool_shared_ops;
+pub use self::turns::i3_4_no_route_starves;
 use super::script::Script;
 
 const ROUTES: [&str; 4] = [

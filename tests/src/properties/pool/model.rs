@@ -109,6 +109,8 @@ pub(super) struct Model {
     waiters: Vec<Waiter>,
     routes: Vec<Route>,
     ring: Vec<usize>,
+    /// Who has had a turn in this round.
+    had: Vec<usize>,
     pub(super) evicted: Vec<u32>,
     pub(super) wakes: Vec<u64>,
     pub(super) dials: usize,
@@ -124,6 +126,7 @@ impl Model {
             waiters: Vec::new(),
             routes: vec![Route::default(); routes],
             ring: Vec::new(),
+            had: Vec::new(),
             evicted: Vec::new(),
             wakes: Vec::new(),
             dials: 0,
@@ -160,6 +163,9 @@ impl Model {
             return Out::QueueFull;
         }
         self.routes[r].probes = ask.probe;
+        if self.waiting(r) == 0 {
+            self.had.push(r);
+        }
         let id = self.next();
         let (tag, fresh) = (ask.tag, ask.fresh);
         self.waiters.push(Waiter {
@@ -577,9 +583,7 @@ impl Model {
                 self.drop_conn(now, own);
             } else if self.conns.len() >= self.n.total || !self.ring.is_empty() {
                 let Some(any) = self.oldest_idle(None) else {
-                    if !self.ring.contains(&r) {
-                        self.ring.push(r);
-                    }
+                    self.line_up(r);
                     break;
                 };
                 self.drop_oldest(now, any);
@@ -596,19 +600,41 @@ impl Model {
     }
 
     fn serve_ring(&mut self, now: Instant) {
-        while !self.ring.is_empty() && self.conns.len() < self.n.total {
-            let r = self.ring.remove(0);
-            for turn in 0..2 {
-                if self.may_dial(now, r) && self.of_route(r) < self.n.per_origin {
-                    if turn == 0 {
-                        let dial = self.dial(now, r);
-                        self.give_dial(r, dial);
-                    } else {
-                        self.ring.push(r);
-                    }
-                }
+        while self.conns.len() < self.n.total {
+            let Some(r) = self.next_turn(now) else { break };
+            self.ring.retain(|other| *other != r);
+            let dial = self.dial(now, r);
+            self.give_dial(r, dial);
+            self.had.push(r);
+            if self.may_take_turn(now, r) {
+                self.line_up(r);
             }
         }
+    }
+
+    fn line_up(&mut self, r: usize) {
+        if self.ring.contains(&r) {
+            return;
+        }
+        if self.had.contains(&r) {
+            self.ring.push(r);
+        } else {
+            self.ring.insert(0, r);
+        }
+    }
+
+    fn next_turn(&mut self, now: Instant) -> Option<usize> {
+        let first = self.ring.iter().position(|&r| self.may_take_turn(now, r));
+        self.ring.drain(..first.unwrap_or(self.ring.len()));
+        let r = *self.ring.first()?;
+        if self.had.contains(&r) {
+            self.had.clear();
+        }
+        Some(r)
+    }
+
+    fn may_take_turn(&self, now: Instant, r: usize) -> bool {
+        self.may_dial(now, r) && self.of_route(r) < self.n.per_origin
     }
 
     fn dial(&mut self, now: Instant, r: usize) -> u32 {
@@ -681,16 +707,20 @@ impl Model {
             .queued()
             .find(|w| w.route == r && (conn.unused || !w.fresh));
         let taker = taker.map(|w| w.id);
-        if let Some(&turn) = self.ring.first() {
+        if !self.ring.is_empty() {
             let Some(w) = taker else {
                 return self.drop_and_pump(now, id);
             };
             if !conn.unused {
-                let (theirs, ours) = (self.of_route(turn), self.of_route(r));
-                if turn != r && (theirs == 0 || theirs + 2 <= ours) {
+                let had = |model: &Self| model.had.contains(&r);
+                if had(self) && self.next_turn(now).is_some() && had(self) {
                     return self.drop_and_pump(now, id);
                 }
-                self.ring.rotate_left(1);
+                self.had.push(r);
+                if let Some(place) = self.ring.iter().position(|other| *other == r) {
+                    self.ring.remove(place);
+                    self.ring.push(r);
+                }
             }
             return self.hand_over(now, id, w);
         }
@@ -763,8 +793,8 @@ impl Model {
     fn drop_oldest(&mut self, now: Instant, id: u32) {
         let conn = self.conn(id).clone();
         self.drop_conn(now, id);
-        if conn.lent && self.wants(conn.route) && !self.ring.contains(&conn.route) {
-            self.ring.push(conn.route);
+        if conn.lent && self.wants(conn.route) {
+            self.line_up(conn.route);
         }
     }
 
