@@ -8,6 +8,7 @@
 mod clock;
 mod download;
 mod feed;
+mod ledger;
 mod loopback;
 mod paint;
 mod peer;

@@ -18,6 +18,8 @@ pub(crate) struct Peer<S> {
 /// A request's first line, as far as the server cares.
 pub(crate) struct Asked {
     pub(crate) path: String,
+    /// Of a WebSocket's handshake.
+    pub(crate) key: Option<String>,
 }
 
 impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
@@ -45,7 +47,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         self.rx.drain(..end);
         self.skip(content_length(&head)).await?;
         let path = head.split(' ').nth(1).unwrap_or("/").to_owned();
-        Ok(Some(Asked { path }))
+        let key = field(&head, "sec-websocket-key").map(str::to_owned);
+        Ok(Some(Asked { path, key }))
     }
 
     /// Sends bytes as they are.
@@ -84,7 +87,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
         Ok(())
     }
 
-    async fn fill(&mut self) -> io::Result<usize> {
+    /// What has come and was not consumed.
+    pub(crate) fn received(&self) -> &[u8] {
+        &self.rx
+    }
+
+    pub(crate) fn consume(&mut self, bytes: usize) {
+        self.rx.drain(..bytes);
+    }
+
+    /// Waits for more; 0: there is none.
+    pub(crate) async fn fill(&mut self) -> io::Result<usize> {
         let mut piece = [0; 4096];
         let stream = &mut self.stream;
         let read = poll_fn(|cx| Pin::new(&mut *stream).poll_read(cx, &mut piece)).await?;
@@ -94,9 +107,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Peer<S> {
 }
 
 fn content_length(head: &str) -> usize {
+    let value = field(head, "content-length");
+    value.and_then(|value| value.parse().ok()).unwrap_or(0)
+}
+
+fn field<'a>(head: &'a str, wanted: &str) -> Option<&'a str> {
     head.lines()
         .filter_map(|line| line.split_once(':'))
-        .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
-        .and_then(|(_, value)| value.trim().parse().ok())
-        .unwrap_or(0)
+        .find(|(name, _)| name.eq_ignore_ascii_case(wanted))
+        .map(|(_, value)| value.trim())
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::clock::Clock;
+use crate::ledger::Ledger;
 use crate::peer::Peer;
 
 /// The size of the big download.
@@ -28,6 +29,7 @@ pub(crate) struct Server {
     clock: Clock,
     turned_away: AtomicU32,
     left_hanging: AtomicU32,
+    ledger: Ledger,
 }
 
 /// What follows an answer.
@@ -43,6 +45,7 @@ impl Server {
             clock,
             turned_away: AtomicU32::new(0),
             left_hanging: AtomicU32::new(0),
+            ledger: Ledger::default(),
         }
     }
 
@@ -55,6 +58,9 @@ impl Server {
         let mut served = 0;
         while let Some(asked) = peer.request().await? {
             served += 1;
+            if let Some(key) = &asked.key {
+                return self.ledger.serve(&mut peer, key).await;
+            }
             if self.answer(&mut peer, &asked.path, served).await? == Then::Close {
                 break;
             }

@@ -139,7 +139,7 @@ pub enum RetryVerdict {
 }
 
 impl Explanation {
-    pub(crate) fn of(shared: &Shared, parts: &Parts) -> Self {
+    pub(crate) fn of(shared: &Shared, parts: &Parts, facts: call::Request) -> Self {
         let settings = &shared.settings;
         let options = parts.options.as_deref();
         let now = shared.net.now();
@@ -149,14 +149,15 @@ impl Explanation {
         let policy = policy.unwrap_or(&settings.retry);
         let deadline = options.and_then(|o| o.deadline.map(|at| at - now));
         let own = parts.profile().and_then(|profile| profile.per_origin);
-        let (socket, facts) = (parts.socket(settings), parts.facts());
+        let socket = parts.socket(settings);
         let ask = Ask {
             repeatable: facts.repeat_ok(),
+            per_origin: own,
             ..Ask::default()
         };
         let (admission, pool, budget) = shared.locked(|state| {
             let route = parts.route();
-            let pool = state.pool.preview(now, route, ask, own);
+            let pool = state.pool.preview(now, route, ask);
             let budget = state.pool.known_budget(route).cloned();
             (admission(shared, state, parts), pool, budget)
         });

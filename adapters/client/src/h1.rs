@@ -341,34 +341,26 @@ impl Line {
     ) -> Result<(), Failure> {
         for _ in 0..TURNS {
             self.pull(cx, upload, bufs)?;
-            // After an early answer the rest of the request has no clock; the answer's body has.
-            let writing = clocks.phase() == Some(Phase::Write);
             if bufs.tx.is_empty() && self.wire.is_flushed() {
                 if upload.ended || !self.machine.is_body_wanted() && self.machine.request_complete()
                 {
-                    bufs.exchange.written = true;
-                    if !self.machine.is_head_begun() {
-                        clocks.entered(now, Phase::FirstByte);
-                    }
+                    self.handle_written(now, clocks, bufs);
                     return Ok(());
                 }
                 // The write clock runs only while there are bytes to write.
-                if writing {
+                if clocks.phase() == Some(Phase::Write) {
                     clocks.suspended(now, true);
                 }
                 return Ok(());
             }
-            if writing {
-                clocks.suspended(now, false);
-            }
             match self.wire.poll_write(cx, &mut bufs.tx, Phase::Write) {
                 Poll::Ready(Ok(n)) => {
                     bufs.exchange.accepted += n as u64;
-                    // Written to its end, the request's clock is about to stop anyway.
-                    let is_last = upload.ended && bufs.tx.is_empty() && self.wire.is_flushed();
-                    if writing && !is_last {
-                        clocks.progress(now, n);
+                    if upload.ended && bufs.tx.is_empty() && self.wire.is_flushed() {
+                        self.handle_written(now, clocks, bufs);
+                        return Ok(());
                     }
+                    note_unwritten(now, clocks, n);
                 }
                 Poll::Ready(Err(fault)) => {
                     // The peer may have answered before it closed: read first, then blame.
@@ -377,11 +369,22 @@ impl Line {
                     bufs.exchange.write_fault = Some(Box::new(fault));
                     return Ok(());
                 }
-                Poll::Pending => return Ok(()),
+                Poll::Pending => {
+                    note_unwritten(now, clocks, 0);
+                    return Ok(());
+                }
             }
         }
         cx.waker().wake_by_ref();
         Ok(())
+    }
+
+    /// The last byte of the request is with the transport.
+    fn handle_written(&self, now: Instant, clocks: &mut Clocks, bufs: &mut Bufs) {
+        bufs.exchange.written = true;
+        if !self.machine.is_head_begun() {
+            clocks.entered(now, Phase::FirstByte);
+        }
     }
 
     /// Pulls the user's body while little waits to be written.
@@ -532,5 +535,17 @@ impl Drop for H1 {
         if !std::thread::panicking() {
             self.line.wire.close();
         }
+    }
+}
+/// Some of the request is left after a write: its clock runs. Most go out at once, and have none.
+/// After an early answer the rest of the request has none either; the answer's body has.
+fn note_unwritten(now: Instant, clocks: &mut Clocks, accepted: usize) {
+    match clocks.phase() {
+        Some(Phase::Write) => {
+            clocks.suspended(now, false);
+            clocks.progress(now, accepted);
+        }
+        Some(phase) if phase > Phase::Write => {}
+        _ => clocks.entered(now, Phase::Write),
     }
 }

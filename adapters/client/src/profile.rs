@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use fulmar_core::deadline::{PhaseLimits, Timeouts};
+use fulmar_core::deadline::Timeouts;
 use fulmar_core::http::EncodedFields;
 use fulmar_core::pattern::HostPattern;
 use fulmar_core::retry::Retry;
@@ -92,7 +92,7 @@ pub(crate) struct Manner {
     pub(crate) pattern: HostPattern,
     /// From 1: a part of the routes' keys, so that no two profiles share a connection.
     pub(crate) number: u32,
-    pub(crate) timeouts: Option<(Timeouts, PhaseLimits)>,
+    pub(crate) timeouts: Option<Timeouts>,
     pub(crate) retry: Option<Arc<Retry>>,
     pub(crate) defaults: Option<EncodedFields>,
     pub(crate) socket: Option<Arc<Path>>,
@@ -138,7 +138,7 @@ impl Manner {
             name: name.into(),
             pattern,
             number,
-            timeouts: profile.timeouts.map(|t| (t, t.limits())),
+            timeouts: profile.timeouts,
             retry: profile.retry.map(Arc::new),
             defaults: defaults.map_err(|e| wrong(e.to_string()))?,
             socket: profile.socket.map(Arc::from),

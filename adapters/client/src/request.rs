@@ -37,25 +37,35 @@ pub(crate) struct Parts {
     pub(crate) options: Option<Box<Options>>,
 }
 
+/// What a request says that differs from the client's settings and, from [`Parts::settle`] on, what
+/// its profile says where the request itself says nothing.
 #[derive(Clone, Default)]
 pub(crate) struct Options {
     pub(crate) timeouts: Option<Timeouts>,
-    /// `timeouts` as the clocks want them.
-    pub(crate) limits: Option<PhaseLimits>,
+    /// The total, where the rest is as the profile or the client has it.
+    #[expect(clippy::option_option, reason = "as it was, off, or a limit")]
+    pub(crate) total: Option<Option<Duration>>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) retry: Option<Arc<Retry>>,
     pub(crate) idempotent: bool,
-    /// The profile that it falls under: what that says is among these options already.
-    pub(crate) profile: Option<Arc<Manner>>,
     pub(crate) socket: Option<Arc<Path>>,
+    /// `timeouts` as the clocks want them, once settled, like all that follows.
+    pub(crate) limits: Option<PhaseLimits>,
+    pub(crate) profile: Option<Arc<Manner>>,
     /// The pool's key, where it is more than the origin.
     pub(crate) route: Option<Arc<str>>,
 }
 
 impl Options {
-    fn limit(&mut self, timeouts: Timeouts) {
-        self.limits = Some(timeouts.limits());
-        self.timeouts = Some(timeouts);
+    /// The timeouts in force, where they are not simply the client's.
+    fn timeouts_in_force(&self, settings: &Settings, manner: Option<&Manner>) -> Option<Timeouts> {
+        let profile = || manner?.timeouts;
+        let base = self.timeouts.or_else(profile);
+        match self.total {
+            // Phases that are longer are fine: they end with the whole.
+            Some(total) => Some(base.unwrap_or(settings.timeouts).total(total)),
+            None => base,
+        }
     }
 }
 
@@ -110,37 +120,59 @@ impl Parts {
         own.unwrap_or(&settings.defaults)
     }
 
-    /// Begins with what the first profile says that is for the host.
-    fn adopt(&mut self, profiles: &[Arc<Manner>]) -> Result<(), Error> {
-        let (host, port) = (self.url.host(), self.url.port());
-        let is_for = |manner: &&Arc<Manner>| manner.pattern.matches(host, port);
-        let Some(manner) = profiles.iter().find(is_for) else {
+    /// Brings together what the request says, what the first profile for its host says, and the
+    /// client's settings. Once, where the call begins: only then does its URL stay.
+    #[inline]
+    pub(crate) fn settle(&mut self, settings: &Settings) -> Result<(), Error> {
+        if self.options.is_none() && settings.profiles.is_empty() {
             return Ok(());
-        };
-        let options = self.options.get_or_insert_default();
-        if let Some((timeouts, limits)) = &manner.timeouts {
-            options.timeouts = Some(*timeouts);
-            options.limits = Some(*limits);
         }
-        options.retry.clone_from(&manner.retry);
-        options.socket.clone_from(&manner.socket);
-        options.profile = Some(manner.clone());
-        self.key()
+        self.settle_own(settings)
     }
 
-    /// Names the route anew.
-    fn key(&mut self) -> Result<(), Error> {
-        let Some(options) = &mut self.options else {
+    #[cold]
+    fn settle_own(&mut self, settings: &Settings) -> Result<(), Error> {
+        let manner = self.manner(settings).cloned();
+        if manner.is_none() && self.options.is_none() {
             return Ok(());
-        };
+        }
+        let options = self.options.get_or_insert_default();
+        options.timeouts = options.timeouts_in_force(settings, manner.as_deref());
+        options.limits = options.timeouts.map(|timeouts| timeouts.limits());
+        let manner = manner.as_ref();
+        options.retry = options.retry.take().or_else(|| manner?.retry.clone());
+        options.socket = options.socket.take().or_else(|| manner?.socket.clone());
+        options.profile = manner.cloned();
+        let number = manner.map_or(0, |manner| manner.number);
+        if number == 0 && options.socket.is_none() {
+            return Ok(());
+        }
         let origin: Origin = self.url.origin().parse().map_err(invalid)?;
-        let number = options.profile.as_ref().map_or(0, |manner| manner.number);
         let mut route = Route::direct(origin).with_profile(number);
         if let Some(path) = &options.socket {
             route = route.with_unix_socket(path.clone());
         }
         options.route = Some(route.key().into());
         Ok(())
+    }
+
+    /// The first profile that is for the host.
+    fn manner<'a>(&self, settings: &'a Settings) -> Option<&'a Arc<Manner>> {
+        let (host, port) = (self.url.host(), self.url.port());
+        let mut profiles = settings.profiles.iter();
+        profiles.find(|manner| manner.pattern.matches(host, port))
+    }
+
+    /// The same request without its body.
+    fn sketch(&self) -> Self {
+        Self {
+            method: self.method.clone(),
+            url: self.url.clone(),
+            headers: self.headers.clone(),
+            body: Body::empty(),
+            one_shot: false,
+            options: self.options.clone(),
+        }
     }
 
     /// What decides about repeating the request.
@@ -175,21 +207,7 @@ impl RequestBuilder {
 
     #[inline]
     pub(crate) fn at(client: Client, method: Method, url: Result<Url, Error>) -> Self {
-        if !client.shared.settings.profiles.is_empty() {
-            return Self::with_profile(client, method, url);
-        }
         let parts = url.map(|url| Parts::new(method, url));
-        Self { client, parts }
-    }
-
-    /// A request that takes on the profile of its host.
-    #[cold]
-    fn with_profile(client: Client, method: Method, url: Result<Url, Error>) -> Self {
-        let parts = url.and_then(|url| {
-            let mut parts = Parts::new(method, url);
-            parts.adopt(&client.shared.settings.profiles)?;
-            Ok(parts)
-        });
         Self { client, parts }
     }
 
@@ -335,9 +353,8 @@ impl RequestBuilder {
 
     /// Limits the whole call, from its first poll to the last byte of the body, retries included.
     pub fn timeout(self, total: impl Into<Option<Duration>>) -> Self {
-        let timeouts = self.timeouts_in_force().total(total);
-        // Phases of the client's that are longer are fine: they end with the whole.
-        self.option(|options| options.limit(timeouts))
+        let total = total.into();
+        self.option(|options| options.total = Some(total))
     }
 
     /// Ends the call at `deadline` at the latest: one budget for many calls. See
@@ -351,7 +368,8 @@ impl RequestBuilder {
     pub fn timeouts(self, timeouts: Timeouts) -> Self {
         self.edit(|parts| {
             timeouts.validate().map_err(invalid)?;
-            parts.options.get_or_insert_default().limit(timeouts);
+            let options = parts.options.get_or_insert_default();
+            (options.timeouts, options.total) = (Some(timeouts), None);
             Ok(())
         })
     }
@@ -382,10 +400,8 @@ impl RequestBuilder {
     /// [`ClientBuilder::unix_socket`](crate::ClientBuilder::unix_socket) does for all requests.
     /// Connections of different sockets, and those over TCP, are never mixed.
     pub fn unix_socket(self, path: impl Into<PathBuf>) -> Self {
-        self.edit(|parts| {
-            parts.options.get_or_insert_default().socket = Some(path.into().into());
-            parts.key()
-        })
+        let path = path.into();
+        self.option(|options| options.socket = Some(path.into()))
     }
 
     /// Declares that repeating this request does no harm, whatever its method.
@@ -400,7 +416,13 @@ impl RequestBuilder {
     /// The request is invalid.
     pub fn explain(&self) -> Result<Explanation, Error> {
         let parts = self.parts.as_ref().map_err(Clone::clone)?;
-        Ok(Explanation::of(&self.client.shared, parts))
+        let mut settled = parts.sketch();
+        settled.settle(&self.client.shared.settings)?;
+        Ok(Explanation::of(
+            &self.client.shared,
+            &settled,
+            parts.facts(),
+        ))
     }
 
     /// Whom it is for, unless it is invalid.
@@ -418,12 +440,13 @@ impl RequestBuilder {
     #[cfg(feature = "websocket")]
     pub(crate) fn bounds(&self) -> Result<(Arc<str>, Timeouts, Option<Instant>), Error> {
         let parts = self.parts.as_ref().map_err(Clone::clone)?;
-        let deadline = parts.options.as_ref().and_then(|options| options.deadline);
-        Ok((
-            parts.url.origin().into(),
-            self.timeouts_in_force(),
-            deadline,
-        ))
+        let settings = &self.client.shared.settings;
+        let mut settled = parts.sketch();
+        settled.settle(settings)?;
+        let own = settled.options.map(|own| (own.timeouts, own.deadline));
+        let (timeouts, deadline) = own.unwrap_or_default();
+        let timeouts = timeouts.unwrap_or(settings.timeouts);
+        Ok((parts.url.origin().into(), timeouts, deadline))
     }
 
     #[cfg(feature = "websocket")]
@@ -439,14 +462,7 @@ impl RequestBuilder {
         let parts = self.parts.as_ref().map_err(Clone::clone);
         Self {
             client: self.client.clone(),
-            parts: parts.map(|parts| Parts {
-                method: parts.method.clone(),
-                url: parts.url.clone(),
-                headers: parts.headers.clone(),
-                body: Body::empty(),
-                one_shot: false,
-                options: parts.options.clone(),
-            }),
+            parts: parts.map(Parts::sketch),
         }
     }
 
@@ -477,15 +493,6 @@ impl RequestBuilder {
             write(parts.headers_mut());
             Ok(())
         })
-    }
-
-    fn timeouts_in_force(&self) -> Timeouts {
-        let own = self
-            .parts
-            .as_ref()
-            .ok()
-            .and_then(|parts| parts.options.as_ref()?.timeouts);
-        own.unwrap_or(self.client.shared.settings.timeouts)
     }
 
     /// Sends the request and waits for the head of its response.

@@ -40,17 +40,6 @@ impl<U, S: Clone> Pool<U, S> {
         route.map_or_else(Gauges::default, |route| route.counts.gauges(route.waiting))
     }
 
-    /// Sets how many connections a route may have, instead of what [`Limits`](super::Limits) says
-    /// for all; the total holds as well. To say it again costs next to nothing, and it must be said
-    /// before each checkout, because a route that is empty is forgotten.
-    pub fn limit_route(&mut self, now: Instant, route: &str, connections: u32) {
-        let r = match self.find(route) {
-            Some(r) => r,
-            None => self.make_route(now, route),
-        };
-        self.routes.at(r).limit = connections.max(1);
-    }
-
     /// How many routes are remembered.
     pub fn routes(&self) -> usize {
         self.index.len()

@@ -28,6 +28,10 @@ pub struct Ask {
     pub repeatable: bool,
     /// The route may turn out to be shared (HTTP/2): while that is unknown, one dial probes it.
     pub probe: bool,
+    /// How many connections the route may have, at least 1, instead of what
+    /// [`Limits`](super::Limits) say for all routes; the total holds as well. In force from the first
+    /// request that finds none idle, until one says otherwise or the empty route is forgotten.
+    pub per_origin: Option<u32>,
     /// The caller's own number for itself, which `poll_wake` gives back.
     pub tag: u64,
 }
@@ -38,6 +42,7 @@ impl Default for Ask {
             fresh: false,
             repeatable: true,
             probe: false,
+            per_origin: None,
             tag: 0,
         }
     }

@@ -48,9 +48,7 @@ pub enum Held {
 
 impl<U, S: Clone> Pool<U, S> {
     /// What [`checkout`](Self::checkout) would bring now. Nothing changes.
-    ///
-    /// `limit` is what [`limit_route`](Self::limit_route) would be told before.
-    pub fn preview(&self, now: Instant, route: &str, ask: Ask, limit: Option<u32>) -> Preview {
+    pub fn preview(&self, now: Instant, route: &str, ask: Ask) -> Preview {
         if self.is_closed {
             return Preview::Refused(Refusal::Closed);
         }
@@ -66,7 +64,9 @@ impl<U, S: Clone> Pool<U, S> {
         if self.waiting >= self.settings.waiters {
             return Preview::Refused(Refusal::QueueFull);
         }
-        let limit = limit.map_or(self.settings.per_origin, |limit| limit.max(1));
+        let limit = ask
+            .per_origin
+            .map_or(self.settings.per_origin, |limit| limit.max(1));
         let limit = limit.min(self.settings.total);
         let Some(route) = known else {
             return self.preview_dial(None, 1, limit);

@@ -75,6 +75,9 @@ impl<U, S: Clone> Pool<U, S> {
         if let Some((slot, shared)) = self.share(now, r) {
             return Ok(Lease::Share(slot, shared));
         }
+        if let Some(connections) = ask.per_origin {
+            self.routes.at(r).limit = connections.max(1);
+        }
         if self.waiting >= self.settings.waiters {
             return Err(Refusal::QueueFull);
         }

@@ -1,6 +1,7 @@
 //! A tour of the client: a server that misbehaves, calls that survive it or say why they did not,
 //! and the whole story once more in the simulator.
 
+mod durable;
 mod gist;
 mod render;
 mod scenes;
@@ -17,6 +18,7 @@ use fulmar::net::{FaultKind, Net};
 use fulmar::timeline::{Ink, Paint, legend};
 use fulmar::{Client, Kind, Phase, Timeouts, Url};
 
+use self::durable::Line;
 use self::scenes::{Places, Scene};
 use self::simulated::{LAPTOP, Resolver};
 use self::story::{App, Log, Told, story};
@@ -105,14 +107,16 @@ async fn whole<N: Net>(net: impl Fn() -> N) -> Outcome<bool> {
 
     heading(paint, "The same program in the simulator, in virtual time");
     let began = Instant::now();
-    let (simulated, virtual_time) = in_simulator(resolver_of(&real))?;
+    let (simulated, virtual_time) = in_simulator(resolver_of(&real.calls))?;
     let took = began.elapsed();
 
-    let (table, is_same) = tables::comparison(&real, &simulated, paint);
+    let (calls, is_same) = tables::comparison(&real.calls, &simulated.calls, paint);
+    let (session, is_same_session) = durable::comparison(&real.session, &simulated.session, paint);
+    let is_same = is_same && is_same_session;
     say(&format!(
-        "{table}\n    {} calls on loopback took {:.2} s. In the simulator they took {:.2} s of virtual time\n    \
+        "{calls}\n{session}\n    {} calls and a session on loopback took {:.2} s. In the simulator they took {:.2} s of virtual time\n    \
          and {} ms of real time.\n",
-        real.len(),
+        real.calls.len(),
         real_time.as_secs_f64(),
         virtual_time.as_secs_f64(),
         took.as_millis(),
@@ -126,7 +130,13 @@ async fn whole<N: Net>(net: impl Fn() -> N) -> Outcome<bool> {
     Ok(is_same)
 }
 
-async fn on_loopback<N: Net>(net: impl Fn() -> N, paint: Paint) -> Outcome<Vec<Told>> {
+/// What was told on one network.
+struct Tale {
+    calls: Vec<Told>,
+    session: Vec<Line>,
+}
+
+async fn on_loopback<N: Net>(net: impl Fn() -> N, paint: Paint) -> Outcome<Tale> {
     let server = loopback::server();
     let other = loopback::start(Arc::clone(&server))?;
     let server = loopback::start(server)?;
@@ -140,19 +150,31 @@ async fn on_loopback<N: Net>(net: impl Fn() -> N, paint: Paint) -> Outcome<Vec<T
         nobody: "http://name.invalid".to_owned(),
     };
     let app = App::on(net, impatient())?;
-    Ok(tell(&app, &scenes::all(&places), paint).await)
+    let calls = tell(&app, &scenes::all(&places), paint).await;
+    let session = durable::orders(&app.client, &places.ledger()).await?;
+    say(&format!(
+        "\n{}",
+        durable::block(calls.len() + 1, &session, paint)
+    ));
+    Ok(Tale { calls, session })
 }
 
-fn in_simulator(resolver: Resolver) -> Outcome<(Vec<Told>, Duration)> {
+fn in_simulator(resolver: Resolver) -> Outcome<(Tale, Duration)> {
     let mut sim = simulated::network(SEED, resolver);
     let app = App::on(|| sim.net(LAPTOP), impatient())?;
-    let scenes = scenes::all(&simulated::places());
-    let run = sim.run(async move { story(&app, &scenes, &mut |_| ()).await });
+    let places = simulated::places();
+    let run = sim.run(async move {
+        let calls = story(&app, &scenes::all(&places), &mut |_| ()).await;
+        let session = durable::orders(&app.client, &places.ledger()).await;
+        session
+            .map(|session| Tale { calls, session })
+            .map_err(|error| error.to_string())
+    });
     if let Some(failure) = run.failure() {
         return Err(format!("the simulation did not end: {failure}").into());
     }
     let elapsed = run.elapsed();
-    Ok((run.into_output(), elapsed))
+    Ok((run.into_output()?, elapsed))
 }
 
 /// What the simulated resolver has to do to be like the real one: on a machine without a network,
@@ -202,7 +224,30 @@ mod tests {
 
     fn gists() -> Vec<Gist> {
         let (all, _) = in_simulator(Resolver::Knows).expect("the simulation ends");
-        all.iter().map(Gist::of).collect()
+        all.calls.iter().map(Gist::of).collect()
+    }
+
+    #[test]
+    fn the_session_sends_the_order_again_that_its_server_died_of() {
+        let (tale, _) = in_simulator(Resolver::Knows).expect("the simulation ends");
+        let lines: Vec<_> = tale.session.iter().map(|line| line.what.as_str()).collect();
+        let expected = [
+            "connection 1",
+            "apples entered, as number 1",
+            "bread entered, as number 2",
+            "lost: the server ended the connection (1006)",
+            "rests before attempt 1",
+            "lost: connection closed by the peer",
+            "rests before attempt 2",
+            "connection 2",
+            "sends the unanswered order again",
+            "coffee was there, as number 3",
+            "dates entered, as number 4",
+            "eggs entered, as number 5",
+            "figs entered, as number 6",
+            "closed, 0 unsent",
+        ];
+        assert_eq!(lines, expected);
     }
 
     #[test]

@@ -14,6 +14,13 @@ pub(crate) struct Places {
     pub(crate) nobody: String,
 }
 
+impl Places {
+    /// Where a session's orders go.
+    pub(crate) fn ledger(&self) -> String {
+        format!("{}/ledger", self.server)
+    }
+}
+
 /// One call.
 pub(crate) struct Scene {
     /// What it shows.

@@ -90,6 +90,7 @@ impl Run {
                     fresh: script.below(4) == 0,
                     repeatable: script.below(4) > 0,
                     probe: route == ROUTES[2],
+                    per_origin: None,
                     tag: 0,
                 };
                 let lease = self.pool.checkout(now, route, ask);

@@ -169,10 +169,11 @@ impl<'a> Run<'a> {
             repeatable: flags & 0x0c != 0,
             // c.test is capable of more than it turns out to do.
             probe: r == 2,
+            per_origin: None,
             tag: self.asked as u64,
         };
         self.asked += 1;
-        let preview = self.pool.preview(self.now, ROUTES[r], ask, None);
+        let preview = self.pool.preview(self.now, ROUTES[r], ask);
         let real = self.pool.checkout(self.now, ROUTES[r], ask);
         if !ask.probe {
             let is_foreseen = match (&preview, &real) {

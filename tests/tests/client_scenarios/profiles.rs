@@ -82,6 +82,18 @@ fn timeouts_and_retries_of_a_profile_are_in_force_for_its_hosts_alone() {
             Some(Phase::FirstByte)
         );
         assert!(took(begun) < ms(1_100));
+        // `timeouts` replaces all of it, an earlier `timeout` too.
+        let own = Timeouts::new().first_byte(secs(2));
+        let call = client
+            .get("http://slow.test/")
+            .timeout(secs(1))
+            .timeouts(own);
+        let begun = client.deadline(ms(0));
+        assert_eq!(
+            call.send().await.unwrap_err().phase(),
+            Some(Phase::FirstByte)
+        );
+        assert!(took(begun) >= secs(2));
     });
     run.expect();
 }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use fulmar_sim::websocket::Refused;
-use fulmar_sim::{ClientBuilder, Error, HeaderValue, Sim};
+use fulmar_sim::{ClientBuilder, Error, HeaderValue, Profile, Sim};
 
 use crate::server::{Peer, URL};
 use crate::support::{assert_quiet, builder};
@@ -90,6 +90,26 @@ fn a_client_whose_own_headers_are_secret_follows_to_no_other_origin() {
     let answer = Refused::of(&error).unwrap();
     assert_eq!(answer.headers()["location"], "http://other.test/chat");
     assert!(far.lock().unwrap().is_empty());
+}
+
+#[test]
+fn each_place_is_asked_in_the_manner_of_its_own_profile() {
+    let mut sim = Sim::seeded(6);
+    let near = serve(&sim, "api.test", &[("/chat", "ws://other.test/chat")]);
+    let far = serve(&sim, "other.test", &[]);
+    let manner = |key| Profile::new().default_header("x-secret", key);
+    let client = builder(&sim)
+        .profile("api.test", manner("near"))
+        .profile("other.test", manner("far"));
+    let client = client.build().unwrap();
+    let run = sim.run(async move {
+        let opened = client.websocket(URL).connect().await;
+        opened.map(drop)
+    });
+    run.into_output().unwrap();
+    let asked = |host: &str, key: &str| (host.to_owned(), "/chat".to_owned(), Some(key.to_owned()));
+    assert_eq!(*near.lock().unwrap(), [asked("api.test", "near")]);
+    assert_eq!(*far.lock().unwrap(), [asked("other.test", "far")]);
 }
 
 #[test]

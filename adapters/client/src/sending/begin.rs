@@ -64,7 +64,6 @@ impl Live {
         }
         let connection = h1.id;
         self.upload = Upload::new(parts.body.attempt());
-        self.clocks.entered(now, Phase::Write);
         if !parts.stamp(shared, now, self.clocks.overall(), self.call.attempt()) {
             self.step = Step::Exchanging(Exchange::H1(h1));
             return self.expire(shared, parts, now, Phase::Total);

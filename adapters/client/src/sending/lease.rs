@@ -30,7 +30,7 @@ impl Live {
     ) -> Progress {
         let bound = self.clocks.lower_bound(now).unwrap_or(Instant::MAX);
         let route = parts.route();
-        let limit = parts.profile().and_then(|manner| manner.per_origin);
+        let per_origin = parts.profile().and_then(|manner| manner.per_origin);
         let mut bufs = None;
         let waker = cx.waker().clone();
         let (lease, _replaced) = shared.locked_and_driven(|state| {
@@ -40,11 +40,9 @@ impl Live {
                 fresh: self.fresh,
                 repeatable,
                 probe: false,
+                per_origin,
                 tag,
             };
-            if let Some(connections) = limit {
-                state.pool.limit_route(now, route, connections);
-            }
             let mut lease = state.pool.checkout(now, route, ask);
             bufs = self.account(state, now, route, &lease);
             self.own(&mut lease);

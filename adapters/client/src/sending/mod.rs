@@ -104,17 +104,23 @@ impl Future for Sending {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Self {
             shared,
-            parts,
+            parts: given,
             live,
         } = &mut *self;
-        let parts = match parts {
+        let parts = match given {
             Ok(parts) => parts,
             Err(error) => return Poll::Ready(Err(polled_after_end(error.take()))),
         };
         let now = shared.net.now();
-        let live = match live {
-            Some(live) => live,
-            None => live.insert(Live::begin(shared, parts, now)),
+        let live = if let Some(live) = live {
+            live
+        } else {
+            if let Err(error) = parts.settle(&shared.settings) {
+                let error = error.with_url(parts.url.as_str());
+                *given = Err(None);
+                return Poll::Ready(Err(error));
+            }
+            live.insert(Live::begin(shared, parts, now))
         };
         loop {
             match std::task::ready!(live.step(shared, parts, cx, now)) {
