@@ -11,6 +11,7 @@ pub mod dns;
 pub mod fault;
 pub mod h1;
 pub mod http;
+pub mod lane;
 mod lru;
 pub mod origin;
 pub mod pattern;

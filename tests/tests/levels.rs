@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// The modules of each level, the lowest first.
 const LEVELS: [&[&str]; 5] = [
-    &["time", "fault", "buf"],
+    &["time", "fault", "buf", "lane"],
     &[
         "trace",
         "timer",

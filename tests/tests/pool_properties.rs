@@ -1,6 +1,6 @@
 //! Random scripts on the pool.
 
-use fulmar_tests::properties::pool::{pool_ops, pool_shared_ops};
+use fulmar_tests::properties::pool::{pool_lanes, pool_ops, pool_shared_ops};
 use proptest::prelude::*;
 
 proptest! {
@@ -10,6 +10,11 @@ proptest! {
     #[test]
     fn the_pool_agrees_with_a_model_that_searches_vectors(data in prop::collection::vec(any::<u8>(), 0..2400)) {
         pool_ops(&data);
+    }
+
+    #[test]
+    fn lanes_are_served_by_their_shares_and_shed_from_below(data in prop::collection::vec(any::<u8>(), 0..1200)) {
+        pool_lanes(&data);
     }
 
     #[test]

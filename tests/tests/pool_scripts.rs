@@ -1017,7 +1017,6 @@ fn an_asker_is_woken_by_its_tag_and_what_is_evicted_is_news_too() {
     while s.pool.poll_wake().is_some() {}
     assert!(!s.pool.has_news());
     let ask = Ask {
-        per_origin: None,
         tag: 7,
         ..Ask::default()
     };

@@ -4,9 +4,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use fulmar_core::lane::Lane;
 use fulmar_core::session::{
-    Config, Delivery, DropReason, Event, Lane, MessageId, OnFull, Outgoing, Receipt, SendError,
-    State, StopReason,
+    Config, Delivery, DropReason, Event, MessageId, OnFull, Outgoing, Receipt, SendError, State,
+    StopReason,
 };
 use fulmar_core::ws::{CloseCode, Message};
 use fulmar_tests::durable::Bench;

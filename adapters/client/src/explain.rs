@@ -152,6 +152,7 @@ impl Explanation {
         let socket = parts.socket(settings);
         let ask = Ask {
             repeatable: facts.repeat_ok(),
+            lane: parts.lane(),
             per_origin: own,
             ..Ask::default()
         };

@@ -8,6 +8,7 @@ use std::time::Duration;
 use fulmar_core::call;
 use fulmar_core::deadline::{PhaseLimits, Timeouts};
 use fulmar_core::http::EncodedFields;
+use fulmar_core::lane::Lane;
 use fulmar_core::origin::{Origin, Route};
 use fulmar_core::retry::{MethodClass, Retry};
 use fulmar_core::time::Instant;
@@ -48,6 +49,7 @@ pub(crate) struct Options {
     pub(crate) deadline: Option<Instant>,
     pub(crate) retry: Option<Arc<Retry>>,
     pub(crate) idempotent: bool,
+    pub(crate) lane: Lane,
     pub(crate) socket: Option<Arc<Path>>,
     /// `timeouts` as the clocks want them, once settled, like all that follows.
     pub(crate) limits: Option<PhaseLimits>,
@@ -100,6 +102,11 @@ impl Parts {
     pub(crate) fn route(&self) -> &str {
         let own = self.options.as_ref().and_then(|o| o.route.as_deref());
         own.unwrap_or(self.url.origin())
+    }
+
+    /// Whom it lets go first.
+    pub(crate) fn lane(&self) -> Lane {
+        self.options.as_ref().map_or(Lane::Normal, |o| o.lane)
     }
 
     /// The profile that the request falls under.
@@ -407,6 +414,14 @@ impl RequestBuilder {
     /// Declares that repeating this request does no harm, whatever its method.
     pub fn idempotent(self) -> Self {
         self.option(|options| options.idempotent = true)
+    }
+
+    /// Sets which requests it goes before, and which before it, where several of one origin wait for
+    /// a connection. Default [`Lane::Normal`]; while requests of all three lanes wait, connections go
+    /// to them 8 to 4 to 1. Where as many wait as may, it takes the place of the last of the lowest
+    /// lane below its own, which fails as if it had come later ([`Kind::PoolFull`]).
+    pub fn lane(self, lane: Lane) -> Self {
+        self.option(|options| options.lane = lane)
     }
 
     /// What [`send`](Self::send) would do now: see [`Client::explain`].

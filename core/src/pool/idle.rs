@@ -67,11 +67,7 @@ impl<U, S: Clone> Pool<U, S> {
     pub(super) fn taker(&mut self, i: u32) -> Option<u32> {
         let entry = self.slots.at(i);
         let (r, unused) = (entry.route, entry.unused);
-        if unused {
-            return self.oldest(r);
-        }
-        let first = self.routes.at(r).any.head;
-        (first != NONE).then_some(first)
+        self.first(r, unused)
     }
 
     pub(super) fn adopt(&mut self, now: Instant, i: u32, conn: U) {

@@ -80,7 +80,7 @@ impl<U, S: Clone> Pool<U, S> {
     fn rested_taker(&mut self, now: Instant, i: u32) -> Option<u32> {
         let entry = self.slots.at(i);
         let (r, is_shy) = (entry.route, now > entry.shy_until());
-        let w = self.routes.at(r).any.head;
+        let w = self.first(r, false)?;
         let first = self.waiters.get(w)?;
         (first.repeatable || !is_shy).then_some(w)
     }

@@ -18,8 +18,8 @@
 //!   every call; idle ones are within theirs.
 //! * A connection is in one place: with its bearer, in the idle list, or granted to a ticket. A
 //!   freed one changes hands within the call that freed it, so that nobody overtakes.
-//! * Whoever waits on a route is served in the order of asking, among those that a connection
-//!   fits; a connection that fits a waiter is never idle.
+//! * Whoever waits on a route is served in the order of asking, among those of a lane that a
+//!   connection fits; lanes take turns by their shares. A connection that fits a waiter is never idle.
 //! * Never more dials begun than waiters; a dial serves whoever is first, not who started it. With
 //!   fewer waiters than dials, those go on whose connections could idle; the others are given up.
 //! * While a route is held up by the total limit nothing is idle, and room goes round by turns.

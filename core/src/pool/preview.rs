@@ -21,7 +21,7 @@ pub enum Preview {
         /// Whether one has to make room.
         evicts: bool,
     },
-    /// A place in the route's queue, from 1, and why.
+    /// A place in the route's queue, from 1 and of all lanes, and why.
     Wait {
         /// How many wait before it, and it.
         position: u32,
@@ -61,7 +61,8 @@ impl<U, S: Clone> Pool<U, S> {
                 return Preview::Share;
             }
         }
-        if self.waiting >= self.settings.waiters {
+        let has_below = |route: &Route| route.has_waiters_below(ask.lane);
+        if self.waiting >= self.settings.waiters && !known.is_some_and(has_below) {
             return Preview::Refused(Refusal::QueueFull);
         }
         let limit = ask

@@ -7,6 +7,7 @@ use std::time::Duration;
 use siphasher::sip::SipHasher13;
 
 use crate::budget::Budget;
+use crate::lane::{Lane, Turns};
 use crate::time::Instant;
 use crate::timer::TimerKey;
 
@@ -36,12 +37,14 @@ pub(super) struct Route {
     pub(super) lent: u32,
     /// Idle exclusive connections, newest last.
     pub(super) idle: List,
-    /// Askers that take any connection.
-    pub(super) any: List,
+    /// Askers that take any connection, by lane.
+    pub(super) any: [List; Lane::COUNT],
     /// Shared connections that take more, oldest first.
     pub(super) shared: List,
-    /// Askers that take new connections only.
-    pub(super) fresh: List,
+    /// Askers that take new connections only, by lane.
+    pub(super) fresh: [List; Lane::COUNT],
+    /// Which lane is next.
+    pub(super) lanes: Turns,
     /// Askers that could bear a dial, and have none to take.
     pub(super) bearers: List,
     /// Dials that nobody has begun, and those that have begun and may be given up, youngest last.
@@ -83,9 +86,10 @@ impl Route {
             waiting: 0,
             lent: 0,
             idle: List::new(),
-            any: List::new(),
+            any: [const { List::new() }; Lane::COUNT],
             shared: List::new(),
-            fresh: List::new(),
+            fresh: [const { List::new() }; Lane::COUNT],
+            lanes: Turns::new(),
             bearers: List::new(),
             granted: List::new(),
             begun: List::new(),
@@ -108,6 +112,23 @@ impl Route {
             limit: u32::MAX,
             budget,
         }
+    }
+
+    /// The askers of a lane who take new connections only, or those who take any.
+    pub(super) fn queue(&mut self, lane: Lane, fresh: bool) -> &mut List {
+        let lanes = if fresh {
+            &mut self.fresh
+        } else {
+            &mut self.any
+        };
+        &mut lanes[lane as usize]
+    }
+
+    /// Whether somebody waits in a lower lane.
+    pub(super) fn has_waiters_below(&self, lane: Lane) -> bool {
+        let below = lane as usize + 1..;
+        let queues = self.any[below.clone()].iter().chain(&self.fresh[below]);
+        queues.into_iter().any(|queue| !queue.is_empty())
     }
 
     pub(super) fn is_empty(&self) -> bool {

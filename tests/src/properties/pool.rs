@@ -3,6 +3,7 @@
 mod crowd;
 mod invariants;
 mod kills;
+mod lanes;
 mod model;
 mod shared;
 mod turns;
@@ -25,6 +26,7 @@ pub use self::invariants::{
     i3_8_the_work_of_one_tick_is_bounded,
 };
 pub use self::kills::{Killed, i3_9_a_killed_connection_fails_no_request};
+pub use self::lanes::pool_lanes;
 use self::model::{Model, Numbers, Out};
 pub use self::shared::pool_shared_ops;
 pub use self::turns::i3_4_no_route_starves;
@@ -169,8 +171,8 @@ impl<'a> Run<'a> {
             repeatable: flags & 0x0c != 0,
             // c.test is capable of more than it turns out to do.
             probe: r == 2,
-            per_origin: None,
             tag: self.asked as u64,
+            ..Ask::default()
         };
         self.asked += 1;
         let preview = self.pool.preview(self.now, ROUTES[r], ask);

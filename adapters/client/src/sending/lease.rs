@@ -30,6 +30,7 @@ impl Live {
     ) -> Progress {
         let bound = self.clocks.lower_bound(now).unwrap_or(Instant::MAX);
         let route = parts.route();
+        let lane = parts.lane();
         let per_origin = parts.profile().and_then(|manner| manner.per_origin);
         let mut bufs = None;
         let waker = cx.waker().clone();
@@ -40,6 +41,7 @@ impl Live {
                 fresh: self.fresh,
                 repeatable,
                 probe: false,
+                lane,
                 per_origin,
                 tag,
             };

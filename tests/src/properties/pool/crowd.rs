@@ -162,6 +162,7 @@ impl<'a> Crowd<'a> {
             repeatable: flags & 0x0c != 0,
             probe: route >= 2,
             tag: self.asked,
+            ..Ask::default()
         };
         let asker = Asker {
             number: self.asked,
