@@ -8,6 +8,8 @@
 //!        `--Retry(at)-- decide <-------------------'
 //!                        |
 //!                        `----> Stop(reason, fate)                  and ever after the same
+//!
+//!   Deliver, and the caller has the head --handle_lost_body--> reason
 //! ```
 //!
 //! Invariants:
@@ -17,6 +19,7 @@
 //! * The same facts, budget, time and draws give the same decision.
 
 mod decide;
+mod delivered;
 mod history;
 mod verdict;
 
@@ -211,6 +214,12 @@ impl Call {
     /// where its time went: `spent` is of the whole call so far.
     pub fn annotate(&mut self, connection: (u64, Option<Arc<SocketAddr>>), spent: Spent) {
         self.history.annotate(self.number, connection, spent);
+    }
+
+    /// Notes that the call has waited before its first attempt, as for a place among the calls in
+    /// flight: `spent`, of the whole call so far, is no time of that attempt's.
+    pub fn handle_admitted(&mut self, spent: Spent) {
+        self.history.set_aside(spent);
     }
 
     /// Whether no rule looks at a response with this status: it can go to the caller at once.

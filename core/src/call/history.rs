@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::deadline::Spent;
-use crate::fault::Fate;
+use crate::fault::{Fate, Phase};
 use crate::retry::Cause;
 use crate::time::Instant;
 
@@ -65,6 +65,23 @@ pub struct AttemptRecord {
     pub spent: Spent,
 }
 
+impl AttemptRecord {
+    /// Time in which no phase's clock ran, because what came next was up to the application: it did
+    /// not ask for the body, or had nothing to send. With [`spent`](Self::spent) it is all the time
+    /// from `started` to `ended`. To within 10 microseconds, and zero below.
+    pub fn suspended(&self) -> Duration {
+        let lasted = self.ended - self.started;
+        let rest = lasted.saturating_sub(self.spent.in_phase(Phase::Attempt));
+        if rest < Self::ROUNDING {
+            return Duration::ZERO;
+        }
+        rest
+    }
+
+    /// What whole microseconds leave out, over all phases.
+    const ROUNDING: Duration = Duration::from_micros(10);
+}
+
 impl fmt::Display for Outcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -120,7 +137,18 @@ impl History {
     const FIRST: usize = 4;
     const LAST: usize = 12;
 
+    /// Adds a record. Of an attempt that is recorded already (its status was, and then its body
+    /// failed) the later word counts: there is one record of an attempt.
     pub(super) fn push(&mut self, record: AttemptRecord) {
+        if let Some(last) = self.records.last_mut()
+            && last.number == record.number
+        {
+            *last = AttemptRecord {
+                spent: last.spent,
+                ..record
+            };
+            return;
+        }
         if self.records.len() >= Self::FIRST + Self::LAST {
             self.records.remove(Self::FIRST);
             self.dropped = self.dropped.saturating_add(1);
@@ -137,10 +165,15 @@ impl History {
     ) {
         let last = self.records.last_mut();
         if let Some(record) = last.filter(|record| record.number == number) {
-            record.spent = spent.since(&self.spent);
+            record.spent = record.spent.and(&spent.since(&self.spent));
             (record.connection, record.peer) = (connection, peer);
             self.spent = spent;
         }
+    }
+
+    /// What was spent by now is of no attempt to come.
+    pub(super) fn set_aside(&mut self, spent: Spent) {
+        self.spent = spent;
     }
 
     pub(super) fn records(&self) -> &[AttemptRecord] {

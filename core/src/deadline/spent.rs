@@ -44,6 +44,14 @@ impl Spent {
             self.0[place].saturating_sub(before.0[place])
         }))
     }
+
+    /// The sum, phase by phase.
+    #[must_use]
+    pub fn and(&self, more: &Self) -> Self {
+        Self(std::array::from_fn(|place| {
+            self.0[place].saturating_add(more.0[place])
+        }))
+    }
 }
 
 fn place(phase: Phase) -> Option<usize> {

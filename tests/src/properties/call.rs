@@ -64,6 +64,7 @@ impl World {
             overall,
             number: 0,
             failed: 0,
+            recorded: 0,
             unsafe_to_repeat: false,
         };
         self.budget.handle_first_attempt(self.now);
@@ -199,6 +200,8 @@ struct Run {
     overall: Option<Instant>,
     number: u32,
     failed: u32,
+    /// The attempt that has a record.
+    recorded: u32,
     unsafe_to_repeat: bool,
 }
 
@@ -281,7 +284,9 @@ impl Run {
         {
             return;
         }
-        self.failed += 1;
+        // The body of a response whose status was recorded: it is the same record.
+        let is_new = std::mem::replace(&mut self.recorded, self.number) != self.number;
+        self.failed += u32::from(is_new);
         let last = self.call.attempts().last().expect("a record");
         assert_eq!((last.number, last.ended), (self.number, now));
         let bytes = match end {

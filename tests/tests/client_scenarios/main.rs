@@ -9,6 +9,7 @@ mod cancellation;
 mod closing;
 mod deadlines;
 mod dials;
+mod ends;
 mod errors;
 mod expectations;
 mod explain;

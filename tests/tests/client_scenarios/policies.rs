@@ -337,7 +337,7 @@ fn an_error_within_the_body_tells_the_attempts_before_it() {
         response.bytes().await.unwrap_err()
     });
     let error = run.expect();
-    assert_eq!((error.tries(), error.attempts().len()), (2, 1));
+    assert_eq!((error.tries(), error.attempts().len()), (2, 2));
     let first = &error.attempts()[0];
     assert!(first.sent > 30 && first.received > 30, "{first:?}");
     assert_eq!(error.retry_stop_reason(), Some(StopReason::NotRetryable));

@@ -115,7 +115,7 @@ impl Live {
             std::mem::take(&mut self.registration),
             self.id,
             parts.url.clone(),
-            (self.call.attempt(), self.call.attempts().to_vec()),
+            (self.call.clone(), self.reused),
         );
         incoming.pass = self.pass.take();
         let body = Body::incoming(Box::new(incoming));
