@@ -10,6 +10,7 @@ use fulmar_core::fault::{Fate, Phase};
 use fulmar_core::retry::{AttemptFacts, Cause};
 use fulmar_core::time::Instant;
 use fulmar_core::trace::Event;
+use http::Method;
 
 use crate::error::{Error, Kind};
 use crate::exchange::{Data, Exchange};
@@ -28,7 +29,8 @@ pub(crate) struct Incoming {
     clocks: Clocks,
     registration: Registration,
     call: u64,
-    url: Url,
+    /// Of the request.
+    target: (Method, Url),
     delivered: u64,
     /// It is in flight until the body ends.
     pub(crate) pass: Option<Box<Pass>>,
@@ -49,7 +51,7 @@ impl Incoming {
         clocks: Clocks,
         registration: Registration,
         call: u64,
-        url: Url,
+        target: (Method, Url),
         history: (Call, bool),
     ) -> Self {
         let exchange = Some(exchange);
@@ -60,7 +62,7 @@ impl Incoming {
             clocks,
             registration,
             call,
-            url,
+            target,
             delivered: 0,
             pass: None,
             failed: None,
@@ -100,7 +102,8 @@ impl Incoming {
             // A deadline that has passed ends the body even while bytes arrive.
             Poll::Ready(Ok(Data::Chunk(_))) if self.is_overdue(now) => {
                 let cause = Cause::Timeout(Phase::Total);
-                self.fail(now, cause, Error::timeout(Phase::Total))
+                let error = Error::timeout(Phase::Total).during(Some(Phase::Body));
+                self.fail(now, cause, error)
             }
             // So does the deadline of a shutdown.
             Poll::Ready(Ok(Data::Chunk(_))) if self.shared.is_cut() => self.cut(now),
@@ -182,7 +185,7 @@ impl Incoming {
         let error = error
             .with_fate(Fate::Processed)
             .with_peer(peer.as_deref())
-            .with_url(self.url.as_str())
+            .of_request(&self.target.0, self.target.1.as_str())
             .with_history(call.attempt(), call.attempts(), Some(reason));
         let attempt = call.attempt();
         self.shared.emit(self.call, || Event::AttemptFailed {

@@ -178,7 +178,10 @@ impl RequestBuilder {
         if !client.shared.settings.profiles.is_empty() {
             return Self::with_profile(client, method, url);
         }
-        let parts = url.map(|url| Parts::new(method, url));
+        let parts = match url {
+            Ok(url) => Ok(Parts::new(method, url)),
+            Err(error) => Err(error.with_method(&method)),
+        };
         Self { client, parts }
     }
 
@@ -197,7 +200,7 @@ impl RequestBuilder {
         if let Ok(parts) = &mut self.parts
             && let Err(error) = change(parts)
         {
-            let error = error.with_url(parts.url.as_str());
+            let error = error.of_request(&parts.method, parts.url.as_str());
             self.parts = Err(error);
         }
         self

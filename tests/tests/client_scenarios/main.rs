@@ -16,6 +16,7 @@ mod explain;
 mod hostile;
 mod in_flight;
 mod jumps;
+mod kinds;
 mod limits;
 mod names;
 mod phases;

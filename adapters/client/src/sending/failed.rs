@@ -233,7 +233,7 @@ impl Live {
         let fate = error.fate().max(self.call.fate());
         error
             .with_fate(fate)
-            .with_url(parts.url.as_str())
+            .of_request(&parts.method, parts.url.as_str())
             .with_history(self.call.attempt(), self.call.attempts(), stop)
     }
 }

@@ -174,7 +174,6 @@ fn mangled(response: &Response, error: HandshakeError) -> OpenError {
 /// The server said something else than 101, and perhaps why.
 async fn refused(mut response: Response, shared: &Shared) -> OpenError {
     let status = response.status();
-    let error = response.error(Error::of_status(status));
     let fields = response.head().fields();
     let values = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"retry-after"));
     let retry_after = parse_retry_after(
@@ -182,6 +181,8 @@ async fn refused(mut response: Response, shared: &Shared) -> OpenError {
         response.header("date"),
         shared.net.wall(),
     );
+    let error = Error::of_status(status).with_retry_after(retry_after);
+    let error = response.error(error);
     let failure = if is_redirect(status.as_u16()) {
         ConnectFailure::Redirect
     } else {
