@@ -18,8 +18,8 @@
 //! * A call ends once; its reason then stays.
 //! * The same facts, budget, time and draws give the same decision.
 
+mod close;
 mod decide;
-mod delivered;
 mod history;
 mod verdict;
 

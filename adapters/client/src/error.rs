@@ -146,7 +146,8 @@ impl Error {
             peer: None,
             status: None,
             retry_after: None,
-            stop: None,
+            // One that cannot be sent is not sent again either.
+            stop: (kind == Kind::Request).then_some(StopReason::NotRetryable),
             attempts: Vec::new(),
             tried: 0,
         }))

@@ -436,6 +436,17 @@ impl RequestBuilder {
         }
     }
 
+    /// Why it was not even sent.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn unsent(&self, error: Error) -> Error {
+        let reason = fulmar_core::retry::StopReason::NotRetryable;
+        let error = error.with_history(0, &[], Some(reason));
+        match &self.parts {
+            Ok(parts) => error.of_request(&parts.method, parts.url.as_str()),
+            Err(_) => error,
+        }
+    }
+
     /// Another of the same method, URL, header fields and settings, without a body.
     #[cfg(feature = "websocket")]
     pub(crate) fn again(&self) -> Self {

@@ -94,7 +94,12 @@ impl Summary {
             .with_peer(self.peer.as_deref())
             .with_fate(Fate::Processed)
             .of_request(method.unwrap_or(&Method::GET), url.as_str())
-            .with_history(self.attempts, &[], self.stop)
+            // A response that no rule would ask for again is the end of it.
+            .with_history(
+                self.attempts,
+                &[],
+                self.stop.or(Some(StopReason::NotRetryable)),
+            )
     }
 }
 

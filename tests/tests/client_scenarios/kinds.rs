@@ -3,21 +3,26 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::ops::{Deref, DerefMut};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use fulmar_sim::Kind::{
     Builder, Closed, Connect, Decode, Io, PoolFull, Protocol, Request, Status, Timeout,
 };
 use fulmar_sim::Phase::{Attempt, Body, Dns, FirstByte, Head, Pool, Tls, Total, Write};
+use fulmar_sim::trace::{Event, Record};
 use fulmar_sim::{
-    Client, Error, Fault, Kind, Limits, Method, Phase, Retry, Sim, TimeoutLimit, Timeouts,
+    Client, ClientBuilder, Error, Fault, Kind, Limits, Method, Phase, Retry, Sim, TimeoutLimit,
+    Timeouts,
 };
 
 use super::support::{TlsConn, echo, ms, raw, raw_then_close, secs, secure, silent};
 
-type Make = fn(&mut Sim) -> Error;
+/// How one comes about.
+pub(super) type Make = fn(&mut Scene) -> Error;
 
-const ROWS: [(Kind, Option<Phase>, Make); 26] = [
+pub(super) const ROWS: [(Kind, Option<Phase>, Make); 26] = [
     (Timeout, Some(Pool), |sim| crowded(sim, false)),
     (PoolFull, Some(Pool), |sim| crowded(sim, true)),
     (Timeout, Some(Dns), |sim| {
@@ -179,6 +184,45 @@ const NAMES: [&str; 22] = [
     "ClientOSError",
 ];
 
+/// A simulation in which a call fails, and what is heard of its calls.
+pub(super) struct Scene {
+    sim: Sim,
+    heard: Arc<Mutex<Vec<(u64, Event)>>>,
+}
+
+impl Scene {
+    pub(super) fn new() -> Self {
+        let (sim, heard) = (Sim::seeded(1), Arc::default());
+        Self { sim, heard }
+    }
+
+    pub(super) fn builder(&self) -> ClientBuilder {
+        let heard = self.heard.clone();
+        secure(&self.sim).observer(move |record: &Record| {
+            let heard_of = (record.call, record.event.clone());
+            heard.lock().unwrap().push(heard_of);
+        })
+    }
+
+    pub(super) fn heard(&self) -> Vec<(u64, Event)> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+impl Deref for Scene {
+    type Target = Sim;
+
+    fn deref(&self) -> &Sim {
+        &self.sim
+    }
+}
+
+impl DerefMut for Scene {
+    fn deref_mut(&mut self) -> &mut Sim {
+        &mut self.sim
+    }
+}
+
 /// A stream of one item.
 struct Once(Option<io::Result<Bytes>>);
 
@@ -193,18 +237,18 @@ impl futures_core::Stream for Once {
     }
 }
 
-fn client(sim: &Sim, timeouts: Timeouts) -> Client {
-    let client = secure(sim).timeouts(timeouts).retry(Retry::never());
+fn client(sim: &Scene, timeouts: Timeouts) -> Client {
+    let client = sim.builder().timeouts(timeouts).retry(Retry::never());
     client.build().unwrap()
 }
 
-fn get(sim: &mut Sim, timeouts: Timeouts, url: &'static str) -> Error {
+fn get(sim: &mut Scene, timeouts: Timeouts, url: &'static str) -> Error {
     let client = client(sim, timeouts);
     let get = async move { client.get(url).send().await?.bytes().await };
     sim.run(async move { get.await.unwrap_err() }).into_output()
 }
 
-fn post(sim: &mut Sim, timeouts: Timeouts) -> Error {
+fn post(sim: &mut Scene, timeouts: Timeouts) -> Error {
     let client = client(sim, timeouts);
     let run = sim.run(async move {
         let post = client.post("http://api.test/").body(vec![0; 1 << 20]);
@@ -214,7 +258,7 @@ fn post(sim: &mut Sim, timeouts: Timeouts) -> Error {
 }
 
 /// The error of a response with that status and those header lines.
-fn status(sim: &mut Sim, status: &str, fields: &str) -> Error {
+fn status(sim: &mut Scene, status: &str, fields: &str) -> Error {
     let head = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n{fields}\r\n");
     raw(sim, "api.test:80", head);
     let client = client(sim, Timeouts::new());
@@ -226,7 +270,7 @@ fn status(sim: &mut Sim, status: &str, fields: &str) -> Error {
 }
 
 /// A second call, where there is one connection and it is taken.
-fn crowded(sim: &mut Sim, may_not_wait: bool) -> Error {
+fn crowded(sim: &mut Scene, may_not_wait: bool) -> Error {
     silent(sim, "api.test:80");
     let limits = Limits::new().total(1);
     let limits = if may_not_wait {
@@ -235,7 +279,8 @@ fn crowded(sim: &mut Sim, may_not_wait: bool) -> Error {
         limits
     };
     let timeouts = Timeouts::new().pool(ms(250));
-    let client = secure(sim)
+    let client = sim
+        .builder()
         .timeouts(timeouts)
         .limits(limits)
         .retry(Retry::never());
@@ -273,7 +318,7 @@ fn documented() -> BTreeSet<(String, String)> {
 fn each_row_of_the_table_is_an_error_that_happens() {
     let mut walked = BTreeSet::new();
     for (kind, phase, make) in ROWS {
-        let error = make(&mut Sim::seeded(1));
+        let error = make(&mut Scene::new());
         assert_eq!((error.kind(), error.phase()), (kind, phase), "{error:#}");
         let phase = phase.map_or("none".to_owned(), |phase| format!("{phase:?}"));
         assert!(walked.insert((format!("{kind:?}"), phase)), "{error:#}");
@@ -295,7 +340,7 @@ fn the_table_has_the_names_that_users_of_other_clients_know() {
 #[test]
 fn each_predicate_is_true_of_its_own_errors_and_of_no_other() {
     for (kind, phase, make) in ROWS {
-        let error = make(&mut Sim::seeded(1));
+        let error = make(&mut Scene::new());
         let dial = [Some(Dns), Some(Phase::Connect), Some(Tls)].contains(&phase);
         let is_timeout = kind == Timeout;
         let pairs = [
@@ -337,24 +382,24 @@ fn each_predicate_is_true_of_its_own_errors_and_of_no_other() {
 #[test]
 fn an_error_tells_of_which_request_it_is_and_what_the_origin_made_of_it() {
     for (kind, phase, make) in ROWS {
-        let error = make(&mut Sim::seeded(1));
+        let error = make(&mut Scene::new());
         let is_posted = phase == Some(Write);
         let method = if is_posted { Method::POST } else { Method::GET };
         let expected = (kind != Builder).then_some(&method);
         assert_eq!(error.method(), expected, "{error:#}");
         let has_url = kind != Builder && !(kind == Request && phase.is_none());
         assert_eq!(error.url().is_some(), has_url, "{error:#}");
+        let has_peer = phase.is_some_and(|phase| phase > Tls) || kind == Status;
         // Of the body that fails not a byte had gone out.
-        let is_sent = phase.is_some_and(|phase| phase > Tls) && kind != Request;
-        let is_sent = is_sent || kind == Status;
+        let is_sent = has_peer && kind != Request;
         assert_eq!(error.maybe_processed(), is_sent, "{error:#}");
-        assert_eq!(error.remote_addr().is_some(), is_sent, "{error:#}");
+        assert_eq!(error.remote_addr().is_some(), has_peer, "{error:#}");
     }
 }
 
 #[test]
 fn a_status_tells_for_how_long_the_origin_asks_to_wait() {
-    let wait = |text, fields| status(&mut Sim::seeded(1), text, fields).retry_after();
+    let wait = |text, fields| status(&mut Scene::new(), text, fields).retry_after();
     assert_eq!(wait("503 Busy", "Retry-After: 7\r\n"), Some(secs(7)));
     let date = "Date: Thu, 01 Jan 2026 00:00:00 GMT\r\n\
         Retry-After: Thu, 01 Jan 2026 00:01:00 GMT\r\n";
@@ -370,7 +415,7 @@ fn a_status_tells_for_how_long_the_origin_asks_to_wait() {
 
 #[test]
 fn the_urls_of_errors_have_no_password() {
-    let mut sim = Sim::seeded(1);
+    let mut sim = Scene::new();
     sim.host("api.test");
     let error = get(
         &mut sim,

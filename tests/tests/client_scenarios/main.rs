@@ -32,6 +32,7 @@ mod settings;
 mod shutdown;
 mod speeds;
 mod stale;
+mod stops;
 mod storms;
 mod surface;
 mod timeouts;

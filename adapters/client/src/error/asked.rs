@@ -72,7 +72,8 @@ impl Error {
         self.0.stop.is_some_and(StopReason::is_exhausted)
     }
 
-    /// Why there was no further attempt.
+    /// Why there was no further attempt. Every call that ends in an error has a reason; `None` where
+    /// there was no call: of the builder, or of a body of one's own.
     pub fn retry_stop_reason(&self) -> Option<StopReason> {
         self.0.stop
     }

@@ -48,6 +48,6 @@ impl Live {
             },
         };
         self.step = Step::Over;
-        Poll::Ready(Err(self.error(error, parts, None)))
+        self.end_with(error, parts)
     }
 }

@@ -1,11 +1,11 @@
 //! How an attempt gets its connection: an idle one, a place in the queue, or a dial.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use fulmar_core::fault::{FaultKind, Phase};
 use fulmar_core::pool::{Ask, Lease, Refusal, Slot, Ticket};
-use fulmar_core::retry::{Cause, StopReason};
+use fulmar_core::retry::Cause;
 use fulmar_core::time::Instant;
 use fulmar_core::trace::Event;
 
@@ -157,11 +157,7 @@ impl Live {
         match refusal {
             Refusal::Closed => {
                 let error = Error::new(Kind::Closed);
-                Poll::Ready(Err(self.error(
-                    error,
-                    parts,
-                    Some(StopReason::NotRetryable),
-                )))
+                self.break_off(shared, parts, now, Cause::Closed, error)
             }
             Refusal::QueueFull => {
                 let error = Error::new(Kind::PoolFull).at(Phase::Pool);

@@ -120,14 +120,16 @@ async fn enter(request: &mut RequestBuilder, shared: &Arc<Shared>) -> Result<Pas
     let pool = timeouts.pool.map(|pool| now + pool);
     let until = pool.into_iter().chain(deadline).min();
     let until = until.unwrap_or(Instant::MAX);
-    shared.websockets.enter(shared, &origin, until).await
+    let entered = shared.websockets.enter(shared, &origin, until).await;
+    entered.map_err(|error| request.unsent(error))
 }
 
 /// RFC 6455 section 4.1, step 2: handshakes with one server follow each other.
 async fn take_turn(request: &RequestBuilder, shared: &Arc<Shared>) -> Result<Pass, Error> {
     let (origin, _, deadline) = request.bounds()?;
     let until = deadline.unwrap_or(Instant::MAX);
-    shared.handshakes.enter(shared, &origin, until).await
+    let entered = shared.handshakes.enter(shared, &origin, until).await;
+    entered.map_err(|error| request.unsent(error))
 }
 
 fn is_redirect(status: u16) -> bool {
