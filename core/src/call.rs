@@ -21,9 +21,9 @@
 mod close;
 mod decide;
 mod history;
+mod record;
 mod verdict;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -36,13 +36,13 @@ use crate::retry::{
     AttemptFacts, Cause, Class, HeadFacts, Replay, Retry, Retryable, Ruling, Seen, StopReason,
     classify, classify_status, is_plain,
 };
-use crate::time::Instant;
+use crate::time::{Instant, saturating_nanos};
 
 use decide::{Decision, Ending};
 use history::History;
 
 pub use crate::retry::facts::Request;
-pub use history::{AttemptRecord, Outcome, Why};
+pub use record::{AttemptRecord, Outcome, Via, Why};
 pub use verdict::{Again, Verdict};
 
 /// What the next attempt was granted, until it begins.
@@ -152,7 +152,9 @@ impl Call {
             retry_after: head.retry_after,
             idle_for: Duration::ZERO,
         };
-        match self.decide(now, &end, overall, budget, rng) {
+        let decision = self.decide(now, &end, overall, budget, rng);
+        self.history.note_budget(self.number, budget.tokens());
+        match decision {
             Decision::Done => Verdict::Deliver { exhausted: None },
             Decision::Stop(reason) => self.end(reason, true),
             Decision::Retry(again, draw) => self.grant(now, &end, again, draw),
@@ -197,7 +199,9 @@ impl Call {
             retry_after: None,
             idle_for: facts.idle_for,
         };
-        match self.decide(now, &end, overall, budget, rng) {
+        let decision = self.decide(now, &end, overall, budget, rng);
+        self.history.note_budget(self.number, budget.tokens());
+        match decision {
             Decision::Done => Verdict::Deliver { exhausted: None },
             Decision::Stop(reason) => self.end(reason, false),
             Decision::Retry(again, draw) => self.grant(now, &end, again, draw),
@@ -212,8 +216,8 @@ impl Call {
 
     /// Adds to the record of the attempt that failed just now on which connection it ran, and
     /// where its time went: `spent` is of the whole call so far.
-    pub fn annotate(&mut self, connection: (u64, Option<Arc<SocketAddr>>), spent: Spent) {
-        self.history.annotate(self.number, connection, spent);
+    pub fn annotate(&mut self, via: Via, spent: Spent) {
+        self.history.annotate(self.number, via, spent);
     }
 
     /// Notes that the call has waited before its first attempt, as for a place among the calls in
@@ -346,8 +350,8 @@ impl Call {
         outcome: Outcome,
         fate: Fate,
     ) {
-        self.history.push(AttemptRecord {
-            number: self.number,
+        let record = AttemptRecord {
+            number: self.number.min(u16::MAX.into()) as u16,
             started: self.started,
             ended: now,
             reused,
@@ -355,11 +359,14 @@ impl Call {
             received,
             outcome,
             fate,
-            delay: self.granted.delay,
+            delay: self.granted.delay.map_or(0, saturating_nanos),
             why: self.granted.why,
             connection: 0,
             peer: None,
+            protocol: None,
             spent: Spent::default(),
-        });
+            tokens: record::UNKNOWN,
+        };
+        self.history.push(self.number, record);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use fulmar_core::call::Call;
+use fulmar_core::call::{Call, Via};
 use fulmar_core::deadline::Clocks;
 use fulmar_core::fault::{Fate, Phase};
 use fulmar_core::retry::{AttemptFacts, Cause};
@@ -170,18 +170,18 @@ impl Incoming {
             delivered: self.delivered,
             ..AttemptFacts::new(cause)
         };
-        let mut connection = (0, None);
+        let mut via = Via::default();
         if let Some(exchange) = self.exchange.take() {
-            connection = exchange.connection();
+            via = exchange.via();
             (facts.accepted, facts.response_bytes) =
                 (exchange.accepted(), exchange.response_bytes());
             exchange.discard(&self.shared, "failed");
         }
         self.shared.locked(|state| self.registration.remove(state));
         self.pass = None;
-        let peer = connection.1.clone();
+        let peer = via.peer.clone();
         let reason = call.handle_lost_body(now, &facts, self.clocks.overall());
-        call.annotate(connection, self.clocks.spent_by(now));
+        call.annotate(via, self.clocks.spent_by(now));
         let error = error
             .with_fate(Fate::Processed)
             .with_peer(peer.as_deref())

@@ -28,6 +28,7 @@ mod in_flight;
 mod incoming;
 mod lanes;
 mod latencies;
+mod milestones;
 mod observer;
 mod profile;
 mod propagation;

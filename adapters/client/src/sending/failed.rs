@@ -1,11 +1,10 @@
 //! What follows from an attempt that failed: another one, or the error of the call.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use fulmar_core::call::{Again, Verdict};
+use fulmar_core::call::{Again, Verdict, Via};
 use fulmar_core::fault::{Fate, FaultKind, Phase};
 use fulmar_core::retry::{AttemptFacts, Cause, Seen, StopReason};
 use fulmar_core::time::Instant;
@@ -89,11 +88,11 @@ impl Live {
         cause: Cause,
         error: Error,
     ) -> Progress {
-        let (facts, connection) = self.give_up(shared, parts, now, cause);
-        let peer = connection.1.clone();
+        let (facts, via) = self.give_up(shared, parts, now, cause);
+        let peer = via.peer.clone();
         let overall = self.clocks.overall();
         let reason = self.call.handle_broken_off(now, &facts, overall);
-        self.call.annotate(connection, self.clocks.spent_by(now));
+        self.call.annotate(via, self.clocks.spent_by(now));
         self.note_failure(shared, &error);
         let error = error.with_peer(peer.as_deref());
         Poll::Ready(Err(self.error(error, parts, reason)))
@@ -124,10 +123,10 @@ impl Live {
         cause: Cause,
         error: Error,
     ) -> Progress {
-        let (facts, connection) = self.give_up(shared, parts, now, cause);
-        let peer = connection.1.clone();
+        let (facts, via) = self.give_up(shared, parts, now, cause);
+        let peer = via.peer.clone();
         let verdict = self.decide(shared, parts, now, &facts);
-        self.call.annotate(connection, self.clocks.spent_by(now));
+        self.call.annotate(via, self.clocks.spent_by(now));
         self.note_failure(shared, &error);
         match verdict {
             Verdict::Retry(again) => self.rest(shared, parts, now, &again, "failed attempt"),
@@ -146,16 +145,17 @@ impl Live {
         parts: &mut Parts,
         now: Instant,
         cause: Cause,
-    ) -> (AttemptFacts, (u64, Option<Arc<SocketAddr>>)) {
+    ) -> (AttemptFacts, Via) {
         let upload = std::mem::replace(&mut self.upload, Upload::new(Body::empty()));
         let body_pulled = upload.pulled && parts.one_shot;
         parts.take_back(upload);
-        let (mut accepted, mut response_bytes, mut connection) = (0, 0, (0, None));
+        self.tell_dial(now);
+        let (mut accepted, mut response_bytes, mut via) = (0, 0, Via::default());
         match std::mem::replace(&mut self.step, Step::Over) {
             Step::Exchanging(exchange) => {
                 accepted = exchange.accepted();
                 response_bytes = exchange.response_bytes();
-                connection = exchange.connection();
+                via = exchange.via();
                 let is_young = !self.reused && self.idle_for < STALE_AFTER;
                 if is_young && response_bytes == 0 && is_death(&cause) {
                     exchange.bury(shared);
@@ -163,7 +163,7 @@ impl Live {
                     exchange.discard(shared, why(&cause));
                 }
             }
-            Step::Queued(ticket) => shared.locked(|state| state.pool.cancel(now, ticket)),
+            Step::Queued(ticket, _) => shared.locked(|state| state.pool.cancel(now, ticket)),
             _ => {}
         }
         let facts = AttemptFacts {
@@ -175,7 +175,7 @@ impl Live {
             body_pulled,
             cause,
         };
-        (facts, connection)
+        (facts, via)
     }
 
     /// Asks the machine, and has the pool forget what it now knows to be stale.

@@ -215,7 +215,7 @@ impl Live {
         if let Step::Exchanging(exchange) = &mut self.step {
             exchange.judge();
             let spent = self.clocks.spent_by(now);
-            self.call.annotate(exchange.connection(), spent);
+            self.call.annotate(exchange.via(), spent);
         }
         verdict
     }
