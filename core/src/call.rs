@@ -8,6 +8,8 @@
 //!        `--Retry(at)-- decide <-------------------'
 //!                        |
 //!                        `----> Stop(reason, fate)                  and ever after the same
+//!
+//!   Deliver, and the caller has the head --handle_lost_body--> reason
 //! ```
 //!
 //! Invariants:
@@ -16,11 +18,12 @@
 //! * A call ends once; its reason then stays.
 //! * The same facts, budget, time and draws give the same decision.
 
+mod close;
 mod decide;
 mod history;
+mod record;
 mod verdict;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,13 +36,13 @@ use crate::retry::{
     AttemptFacts, Cause, Class, HeadFacts, Replay, Retry, Retryable, Ruling, Seen, StopReason,
     classify, classify_status, is_plain,
 };
-use crate::time::Instant;
+use crate::time::{Instant, saturating_nanos};
 
 use decide::{Decision, Ending};
 use history::History;
 
 pub use crate::retry::facts::Request;
-pub use history::{AttemptRecord, Outcome, Why};
+pub use record::{AttemptRecord, Outcome, Via, Why};
 pub use verdict::{Again, Verdict};
 
 /// What the next attempt was granted, until it begins.
@@ -149,7 +152,9 @@ impl Call {
             retry_after: head.retry_after,
             idle_for: Duration::ZERO,
         };
-        match self.decide(now, &end, overall, budget, rng) {
+        let decision = self.decide(now, &end, overall, budget, rng);
+        self.history.note_budget(self.number, budget.tokens());
+        match decision {
             Decision::Done => Verdict::Deliver { exhausted: None },
             Decision::Stop(reason) => self.end(reason, true),
             Decision::Retry(again, draw) => self.grant(now, &end, again, draw),
@@ -194,7 +199,9 @@ impl Call {
             retry_after: None,
             idle_for: facts.idle_for,
         };
-        match self.decide(now, &end, overall, budget, rng) {
+        let decision = self.decide(now, &end, overall, budget, rng);
+        self.history.note_budget(self.number, budget.tokens());
+        match decision {
             Decision::Done => Verdict::Deliver { exhausted: None },
             Decision::Stop(reason) => self.end(reason, false),
             Decision::Retry(again, draw) => self.grant(now, &end, again, draw),
@@ -209,8 +216,14 @@ impl Call {
 
     /// Adds to the record of the attempt that failed just now on which connection it ran, and
     /// where its time went: `spent` is of the whole call so far.
-    pub fn annotate(&mut self, connection: (u64, Option<Arc<SocketAddr>>), spent: Spent) {
-        self.history.annotate(self.number, connection, spent);
+    pub fn annotate(&mut self, via: Via, spent: Spent) {
+        self.history.annotate(self.number, via, spent);
+    }
+
+    /// Notes that the call has waited before its first attempt, as for a place among the calls in
+    /// flight: `spent`, of the whole call so far, is no time of that attempt's.
+    pub fn handle_admitted(&mut self, spent: Spent) {
+        self.history.set_aside(spent);
     }
 
     /// Whether no rule looks at a response with this status: it can go to the caller at once.
@@ -337,8 +350,8 @@ impl Call {
         outcome: Outcome,
         fate: Fate,
     ) {
-        self.history.push(AttemptRecord {
-            number: self.number,
+        let record = AttemptRecord {
+            number: self.number.min(u16::MAX.into()) as u16,
             started: self.started,
             ended: now,
             reused,
@@ -346,11 +359,14 @@ impl Call {
             received,
             outcome,
             fate,
-            delay: self.granted.delay,
+            delay: self.granted.delay.map_or(0, saturating_nanos),
             why: self.granted.why,
             connection: 0,
             peer: None,
+            protocol: None,
             spent: Spent::default(),
-        });
+            tokens: record::UNKNOWN,
+        };
+        self.history.push(self.number, record);
     }
 }

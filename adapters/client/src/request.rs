@@ -214,7 +214,10 @@ impl RequestBuilder {
 
     #[inline]
     pub(crate) fn at(client: Client, method: Method, url: Result<Url, Error>) -> Self {
-        let parts = url.map(|url| Parts::new(method, url));
+        let parts = match url {
+            Ok(url) => Ok(Parts::new(method, url)),
+            Err(error) => Err(error.with_method(&method)),
+        };
         Self { client, parts }
     }
 
@@ -222,7 +225,7 @@ impl RequestBuilder {
         if let Ok(parts) = &mut self.parts
             && let Err(error) = change(parts)
         {
-            let error = error.with_url(parts.url.as_str());
+            let error = error.of_request(&parts.method, parts.url.as_str());
             self.parts = Err(error);
         }
         self
@@ -468,6 +471,17 @@ impl RequestBuilder {
     pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
         if let (Some(deadline), Ok(parts)) = (deadline, &mut self.parts) {
             parts.options.get_or_insert_default().deadline = Some(deadline);
+        }
+    }
+
+    /// Why it was not even sent.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn unsent(&self, error: Error) -> Error {
+        let reason = fulmar_core::retry::StopReason::NotRetryable;
+        let error = error.with_history(0, &[], Some(reason));
+        match &self.parts {
+            Ok(parts) => error.of_request(&parts.method, parts.url.as_str()),
+            Err(_) => error,
         }
     }
 

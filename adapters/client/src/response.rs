@@ -4,17 +4,20 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+#[cfg(feature = "json")]
+use fulmar_core::fault::Phase;
 use fulmar_core::http::ResponseHead;
 use fulmar_core::retry::StopReason;
 use http::{HeaderMap, StatusCode, Version};
 
 use crate::body::Body;
 use crate::error::{Error, Kind};
+use crate::summary::Summary;
 use crate::upgraded::Upgraded;
 use crate::url::Url;
 
@@ -30,16 +33,6 @@ pub struct Response {
     body: Body,
     url: Url,
     summary: Summary,
-}
-
-/// How the call went.
-#[derive(Clone, Debug)]
-pub(crate) struct Summary {
-    pub(crate) elapsed: Duration,
-    pub(crate) attempts: u32,
-    pub(crate) reused: bool,
-    pub(crate) stop: Option<StopReason>,
-    pub(crate) peer: Option<Arc<SocketAddr>>,
 }
 
 impl Response {
@@ -90,7 +83,7 @@ impl Response {
 
     /// Time from the first poll of the call to the response's head.
     pub fn elapsed(&self) -> Duration {
-        self.summary.elapsed
+        self.summary.elapsed()
     }
 
     /// How many attempts it took; 1 where the first succeeded.
@@ -131,18 +124,15 @@ impl Response {
     pub fn error_for_status_ref(&self) -> Result<&Self, Error> {
         let status = self.status();
         if status.is_client_error() || status.is_server_error() {
-            return Err(self.error(Error::of_status(status)));
+            let error = Error::of_status(status).with_retry_after(self.summary.retry_after());
+            return Err(self.error(error));
         }
         Ok(self)
     }
 
     /// An error, with what is known of the call.
     pub(crate) fn error(&self, error: Error) -> Error {
-        error
-            .with_peer(self.summary.peer.as_deref())
-            .with_fate(fulmar_core::fault::Fate::Processed)
-            .with_url(self.url.as_str())
-            .with_history(self.summary.attempts, &[], self.summary.stop)
+        self.summary.error(&self.url, error)
     }
 
     #[cfg(feature = "websocket")]
@@ -206,14 +196,13 @@ impl Response {
     /// As [`Response::bytes`].
     #[cfg(feature = "json")]
     pub async fn json<T: serde::de::DeserializeOwned>(self) -> Result<T, Error> {
-        let url = self.url.clone();
-        let bytes = self.bytes().await?;
+        let Self {
+            body, url, summary, ..
+        } = self;
+        let bytes = body.bytes().await?;
         serde_json::from_slice(&bytes).map_err(|error| {
-            Error::new(Kind::Decode)
-                .at(fulmar_core::fault::Phase::Body)
-                .with_fate(fulmar_core::fault::Fate::Processed)
-                .caused_by(error)
-                .with_url(url.as_str())
+            let error = Error::new(Kind::Decode).at(Phase::Body).caused_by(error);
+            summary.error(&url, error)
         })
     }
 
@@ -232,12 +221,11 @@ impl Response {
         reason = "HTTP/2's extended CONNECT has something to wait for"
     )]
     pub async fn upgrade(self) -> Result<Upgraded, Error> {
-        let (status, url) = (self.status(), self.url);
+        let status = self.status();
+        let (url, summary) = (self.url, self.summary);
         self.body.into_tunnel().ok_or_else(|| {
-            Error::new(Kind::Status)
-                .because(format!("{status} does not switch protocols"))
-                .with_fate(fulmar_core::fault::Fate::Processed)
-                .with_url(url.as_str())
+            let text = format!("{status} does not switch protocols");
+            summary.error(&url, Error::new(Kind::Status).because(text))
         })
     }
 

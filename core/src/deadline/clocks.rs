@@ -170,6 +170,25 @@ impl Clocks {
         self.choose();
     }
 
+    /// Says where the time in `Connect` went, since it was entered: until `resolved` for the name,
+    /// until `opened` for the transport, and for TLS from there. [`Instant::MAX`] is not yet. No
+    /// clock changes, and in another phase nothing at all.
+    pub fn dialled(&mut self, now: Instant, resolved: Instant, opened: Instant) {
+        if self.state != State::In(Phase::Connect) {
+            return;
+        }
+        let parts = [
+            (Phase::Dns, resolved),
+            (Phase::Connect, opened),
+            (Phase::Tls, now),
+        ];
+        for (phase, until) in parts {
+            self.state = State::In(phase);
+            self.account(until.min(now));
+        }
+        self.state = State::In(Phase::Connect);
+    }
+
     /// Notes bytes that the transport accepted or delivered: restarts the clock of `Write` or
     /// `Body`. In other phases, and for no bytes, nothing changes.
     pub fn progress(&mut self, now: Instant, bytes: usize) {
@@ -470,6 +489,28 @@ mod tests {
         let mut clocks = in_phase(Phase::Body, &Timeouts::all(Duration::from_millis(1)));
         clocks.finish(ms(1));
         assert_eq!(clocks.lower_bound(ms(1)), None);
+    }
+
+    #[test]
+    fn a_dial_is_told_apart_and_its_clock_runs_on() {
+        let timeouts = Timeouts::none().connect(Duration::from_millis(900));
+        let parts = |resolved, opened| {
+            let mut clocks = in_phase(Phase::Connect, &timeouts);
+            clocks.dialled(ms(100), resolved, opened);
+            assert_eq!(clocks.poll_timeout(), Some((ms(900), Phase::Connect)));
+            assert_eq!(clocks.phase(), Some(Phase::Connect));
+            let told = [Phase::Dns, Phase::Connect, Phase::Tls];
+            told.map(|phase| clocks.spent(phase).as_millis())
+        };
+        assert_eq!(parts(ms(20), ms(50)), [20, 30, 50]);
+        assert_eq!(parts(ms(0), ms(50)), [0, 50, 50]);
+        assert_eq!(parts(ms(20), Instant::MAX), [20, 80, 0]);
+        assert_eq!(parts(Instant::MAX, Instant::MAX), [100, 0, 0]);
+        // A transport of which nobody knows when its name was resolved.
+        assert_eq!(parts(Instant::MAX, ms(50)), [100, 0, 0]);
+        let mut elsewhere = in_phase(Phase::Pool, &timeouts);
+        elsewhere.dialled(ms(100), ms(20), ms(50));
+        assert_eq!(elsewhere.spent(Phase::Dns), Duration::ZERO);
     }
 
     #[test]

@@ -173,8 +173,8 @@ fn of_many_attempts_the_first_four_and_the_last_twelve_are_kept() {
         // The budget refills meanwhile.
         scene.now = scene.now + Duration::from_secs(200);
     }
-    let numbers: Vec<u32> = scene.call.attempts().iter().map(|one| one.number).collect();
-    let kept: Vec<u32> = (1..=4).chain(29..=40).collect();
+    let numbers: Vec<u16> = scene.call.attempts().iter().map(|one| one.number).collect();
+    let kept: Vec<u16> = (1..=4).chain(29..=40).collect();
     assert_eq!((numbers, scene.call.dropped()), (kept, 24));
 }
 

@@ -1,11 +1,11 @@
 //! How an attempt gets its connection: an idle one, a place in the queue, or a dial.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use fulmar_core::fault::{FaultKind, Phase};
 use fulmar_core::pool::{Ask, Lease, Refusal, Slot, Ticket};
-use fulmar_core::retry::{Cause, StopReason};
+use fulmar_core::retry::Cause;
 use fulmar_core::time::Instant;
 use fulmar_core::trace::Event;
 
@@ -13,6 +13,7 @@ use super::{Live, Progress, Step};
 use crate::error::{Error, Kind};
 use crate::exchange::StreamHandle;
 use crate::h1::{Bufs, H1};
+use crate::milestones::Milestones;
 use crate::request::Parts;
 use crate::shared::{Shared, State};
 
@@ -57,7 +58,9 @@ impl Live {
     fn own(&mut self, lease: &mut Leased) {
         match lease {
             Ok(Lease::Idle(slot, h1, _)) => h1.slot = *slot,
-            Ok(Lease::Dial(ticket, _) | Lease::Wait(ticket)) => self.step = Step::Queued(*ticket),
+            Ok(Lease::Dial(ticket, _) | Lease::Wait(ticket)) => {
+                self.step = Step::Queued(*ticket, None);
+            }
             _ => {}
         }
     }
@@ -98,6 +101,7 @@ impl Live {
                 bufs = state.lend();
             }
             if let Some(lease) = &mut lease {
+                self.tell_dial(now);
                 self.own(lease);
             }
             lease
@@ -124,7 +128,8 @@ impl Live {
             Ok(Lease::Share(_, stream)) => match stream {},
             Ok(Lease::Dial(ticket, slot)) => {
                 self.clocks.entered(now, Phase::Connect);
-                self.dial(shared, parts, now, slot);
+                let milestones = self.dial(shared, parts, now, slot);
+                self.step = Step::Queued(ticket, Some(milestones));
                 // The dial may have been refused at once.
                 self.poll_lease(shared, parts, cx, now, ticket)
             }
@@ -137,13 +142,26 @@ impl Live {
         }
     }
 
-    fn dial(&self, shared: &Arc<Shared>, parts: &Parts, now: Instant, slot: Slot) {
+    /// Tells the clocks where the time of a dial went that the call waited for.
+    pub(super) fn tell_dial(&mut self, now: Instant) {
+        if let Step::Queued(_, Some(milestones)) = &self.step {
+            milestones.tell(now, &mut self.clocks);
+        }
+    }
+
+    fn dial(
+        &self,
+        shared: &Arc<Shared>,
+        parts: &Parts,
+        now: Instant,
+        slot: Slot,
+    ) -> Arc<Milestones> {
         let options = parts.options.as_deref();
         let timeouts = options
             .and_then(|o| o.timeouts.as_ref())
             .unwrap_or(&shared.settings.timeouts);
         let socket = parts.socket(&shared.settings);
-        crate::dial::spawn(shared, &parts.url, socket, slot, timeouts, self.id, now);
+        crate::dial::spawn(shared, &parts.url, socket, slot, timeouts, self.id, now)
     }
 
     fn handle_refusal(
@@ -157,11 +175,7 @@ impl Live {
         match refusal {
             Refusal::Closed => {
                 let error = Error::new(Kind::Closed);
-                Poll::Ready(Err(self.error(
-                    error,
-                    parts,
-                    Some(StopReason::NotRetryable),
-                )))
+                self.break_off(shared, parts, now, Cause::Closed, error)
             }
             Refusal::QueueFull => {
                 let error = Error::new(Kind::PoolFull).at(Phase::Pool);

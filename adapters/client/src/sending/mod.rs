@@ -35,6 +35,7 @@ use crate::error::{Error, Kind};
 use crate::exchange::Exchange;
 use crate::h1::Upload;
 use crate::in_flight::Pass;
+use crate::milestones::Milestones;
 use crate::request::Parts;
 use crate::response::Response;
 use crate::shared::{Registration, Shared};
@@ -79,7 +80,8 @@ enum Step {
     Entering,
     Begin,
     Lease,
-    Queued(Ticket),
+    /// With the dial that it asked for, if it did.
+    Queued(Ticket, Option<Arc<Milestones>>),
     Exchanging(Exchange),
     Resting(Instant),
     Over,
@@ -116,7 +118,7 @@ impl Future for Sending {
             live
         } else {
             if let Err(error) = parts.settle(&shared.settings) {
-                let error = error.with_url(parts.url.as_str());
+                let error = error.of_request(&parts.method, parts.url.as_str());
                 *given = Err(None);
                 return Poll::Ready(Err(error));
             }
@@ -202,7 +204,7 @@ impl Live {
             Step::Entering => self.enter(shared, parts, cx, now),
             Step::Begin => self.begin_attempt(shared, parts, cx, now),
             Step::Lease => self.lease(shared, parts, cx, now),
-            Step::Queued(ticket) => {
+            Step::Queued(ticket, _) => {
                 let ticket = *ticket;
                 self.poll_lease(shared, parts, cx, now, ticket)
             }
@@ -261,7 +263,7 @@ impl Drop for Sending {
         let now = self.shared.net.now();
         match std::mem::replace(&mut live.step, Step::Over) {
             Step::Exchanging(exchange) => exchange.cancel(&self.shared, false),
-            Step::Queued(ticket) => self.shared.locked(|state| state.pool.cancel(now, ticket)),
+            Step::Queued(ticket, _) => self.shared.locked(|state| state.pool.cancel(now, ticket)),
             _ => {}
         }
         // What comes back is dropped here, outside the lock.

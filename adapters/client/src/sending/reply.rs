@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fulmar_core::call::{Again, Verdict};
@@ -18,8 +19,9 @@ use crate::exchange::{Exchange, Reply};
 use crate::h1::Upload;
 use crate::incoming::Incoming;
 use crate::request::Parts;
-use crate::response::{Response, Summary};
+use crate::response::Response;
 use crate::shared::{Shared, State};
+use crate::summary::Summary;
 use crate::upgraded::Upgraded;
 
 /// Which rule asks to repeat a response with a status that failed.
@@ -28,6 +30,19 @@ fn status_rule(head: &ResponseHead) -> &'static str {
         Some(_) => "Retry-After",
         None => "status",
     }
+}
+
+/// How long the response asks to wait.
+#[cold]
+fn retry_after(shared: &Shared, head: &ResponseHead) -> Option<Duration> {
+    let values = head
+        .fields()
+        .filter(|(n, _)| n.eq_ignore_ascii_case(b"retry-after"));
+    parse_retry_after(
+        values.map(|(_, v)| v),
+        head.header("date"),
+        shared.net.wall(),
+    )
 }
 
 impl Live {
@@ -74,7 +89,7 @@ impl Live {
                 return self.rest(shared, parts, now, &again, status_rule(&head));
             }
         };
-        let summary = self.summary(now, stop);
+        let summary = self.summary(shared, parts, now, &head, stop);
         self.finish(shared, now, reuse);
         shared.emit(self.id, || Event::BodyEnded {
             bytes: body.len() as u64,
@@ -99,7 +114,7 @@ impl Live {
                 return self.rest(shared, parts, now, &again, status_rule(&head));
             }
         };
-        let summary = self.summary(now, stop);
+        let summary = self.summary(shared, parts, now, &head, stop);
         let Step::Exchanging(mut exchange) = std::mem::replace(&mut self.step, Step::Over) else {
             return Poll::Ready(Err(polled_after_end(None)));
         };
@@ -114,8 +129,8 @@ impl Live {
             self.clocks.clone(),
             std::mem::take(&mut self.registration),
             self.id,
-            parts.url.clone(),
-            (self.call.attempt(), self.call.attempts().to_vec()),
+            (parts.method.clone(), parts.url.clone()),
+            (self.call.clone(), self.reused),
         );
         incoming.pass = self.pass.take();
         let body = Body::incoming(Box::new(incoming));
@@ -132,7 +147,7 @@ impl Live {
         shared.emit(self.id, || Event::HeadReceived {
             status: head.status().as_u16(),
         });
-        let summary = self.summary(now, None);
+        let summary = self.summary(shared, parts, now, &head, None);
         let body = match std::mem::replace(&mut self.step, Step::Over) {
             Step::Exchanging(mut exchange) => {
                 exchange.earn(shared, now);
@@ -200,7 +215,7 @@ impl Live {
         if let Step::Exchanging(exchange) = &mut self.step {
             exchange.judge();
             let spent = self.clocks.spent_by(now);
-            self.call.annotate(exchange.connection(), spent);
+            self.call.annotate(exchange.via(), spent);
         }
         verdict
     }
@@ -210,16 +225,8 @@ impl Live {
             Step::Exchanging(exchange) => (exchange.accepted(), exchange.response_bytes()),
             _ => (0, 0),
         };
-        let values = head
-            .fields()
-            .filter(|(n, _)| n.eq_ignore_ascii_case(b"retry-after"));
-        let retry_after = parse_retry_after(
-            values.map(|(_, v)| v),
-            head.header("date"),
-            shared.net.wall(),
-        );
         HeadFacts {
-            retry_after,
+            retry_after: retry_after(shared, head),
             reused: self.reused,
             accepted,
             response_bytes,
@@ -230,17 +237,24 @@ impl Live {
     }
 
     /// What the response tells of the call, while its exchange is at hand.
-    fn summary(&self, now: Instant, stop: Option<StopReason>) -> Summary {
-        Summary {
-            elapsed: now - self.started,
-            attempts: self.call.attempt(),
-            reused: self.reused,
-            stop,
-            peer: match &self.step {
-                Step::Exchanging(exchange) => exchange.peer(),
-                _ => None,
-            },
+    fn summary(
+        &self,
+        shared: &Shared,
+        parts: &Parts,
+        now: Instant,
+        head: &ResponseHead,
+        stop: Option<StopReason>,
+    ) -> Summary {
+        let times = (self.started, now);
+        let mut summary = Summary::new(&parts.method, times, self.call.attempt(), self.reused);
+        summary.stop = stop;
+        if let Step::Exchanging(exchange) = &self.step {
+            summary.peer = exchange.peer();
         }
+        if head.status().as_u16() >= 400 {
+            summary.set_retry_after(retry_after(shared, head));
+        }
+        summary
     }
 
     /// Ends the call with a response. That is made last, where it goes to: it is big to move.
