@@ -145,7 +145,7 @@ impl Call {
         let end = Ending {
             class,
             is_expired: overall.is_some_and(|overall| now >= overall),
-            is_replayable: self.is_replayable(head.body_pulled),
+            is_replayable: self.is_replayable(head.body_pulled, head.body_committed),
             retry_after: head.retry_after,
             idle_for: Duration::ZERO,
         };
@@ -190,7 +190,7 @@ impl Call {
             class,
             is_expired: facts.cause == Cause::Timeout(Phase::Total)
                 || overall.is_some_and(|overall| now >= overall),
-            is_replayable: self.is_replayable(facts.body_pulled),
+            is_replayable: self.is_replayable(facts.body_pulled, facts.body_committed),
             retry_after: None,
             idle_for: facts.idle_for,
         };
@@ -280,8 +280,12 @@ impl Call {
         ruling.map_or(class, |ruling| ruling.overrule(class))
     }
 
-    fn is_replayable(&self, body_pulled: bool) -> bool {
-        self.request.replay != Replay::OneShot || !body_pulled
+    fn is_replayable(&self, pulled: bool, committed: bool) -> bool {
+        match self.request.replay {
+            Replay::Empty | Replay::Bytes | Replay::Factory => true,
+            Replay::Spooled => !committed,
+            Replay::OneShot => !pulled,
+        }
     }
 
     fn grant(&mut self, now: Instant, end: &Ending, again: Again, draw: Duration) -> Verdict {

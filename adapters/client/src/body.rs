@@ -1,9 +1,11 @@
 //! Bodies, both ways: bytes, or a stream of bytes.
 
+mod outgoing;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -13,18 +15,19 @@ use futures_core::Stream;
 
 use crate::error::Error;
 use crate::incoming::Incoming;
+use crate::shared::Shared;
 use crate::upgraded::Upgraded;
+
+use outgoing::Outgoing;
 
 /// What a user's own stream fails with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-type BoxStream = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
-type Factory = Arc<dyn Fn() -> BoxStream + Send + Sync>;
-
 /// The body of a request or a response.
 ///
 /// As a request's body it says how it can be repeated, which decides what a retry may do: nothing
-/// and bytes always can, a factory makes a fresh stream each time, a plain stream can be sent once.
+/// and bytes always can, a factory makes a fresh stream each time, a spooled stream can while what was
+/// sent is kept, a plain stream can be sent once.
 /// As a response's body it is a [`Stream`] of chunks, each a part of what the socket delivered.
 #[derive(Default)]
 pub struct Body(Inner);
@@ -40,14 +43,6 @@ enum Inner {
     Tunnel(Box<Upgraded>),
 }
 
-/// A user's stream. The mutex is never locked: it makes the body `Sync`, which a stream need not be.
-struct Outgoing {
-    /// Makes a fresh stream for each attempt; without it there is one stream, for one attempt.
-    make: Option<Factory>,
-    running: Option<Mutex<BoxStream>>,
-    length: Option<u64>,
-}
-
 impl Body {
     /// No body.
     pub fn empty() -> Self {
@@ -60,7 +55,7 @@ impl Body {
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        Self::outgoing(None, Some(boxed(stream)), None)
+        Self(Inner::Outgoing(Box::new(Outgoing::once(stream, None))))
     }
 
     /// A stream of known length that can be sent once. More or fewer bytes fail the request.
@@ -69,7 +64,10 @@ impl Body {
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        Self::outgoing(None, Some(boxed(stream)), Some(length))
+        Self(Inner::Outgoing(Box::new(Outgoing::once(
+            stream,
+            Some(length),
+        ))))
     }
 
     /// Streams on demand: `make` is called once an attempt, so that a retry sends the whole again.
@@ -80,16 +78,24 @@ impl Body {
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        Self::outgoing(Some(Arc::new(move || boxed(make()))), None, length)
+        Self(Inner::Outgoing(Box::new(Outgoing::factory(make, length))))
     }
 
-    fn outgoing(make: Option<Factory>, running: Option<BoxStream>, length: Option<u64>) -> Self {
-        let running = running.map(Mutex::new);
-        Self(Inner::Outgoing(Box::new(Outgoing {
-            make,
-            running,
-            length,
-        })))
+    /// A stream of which what is sent is kept, so that a retry can send it again: up to 64 KiB, and
+    /// 16 MiB for all such bodies of a client ([`ClientBuilder::spool_limits`]). Once a chunk does
+    /// not fit, nothing is kept any more, and the body is as one of [`Body::stream`] that was begun:
+    /// no other attempt follows. With a `length`, more or fewer bytes fail the request; without, it
+    /// is sent in chunks.
+    ///
+    /// The limit is the "committed" of gRPC's retries (gRFC A6).
+    ///
+    /// [`ClientBuilder::spool_limits`]: crate::ClientBuilder::spool_limits
+    pub fn spooled<S, E>(stream: S, length: Option<u64>) -> Self
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        Self(Inner::Outgoing(Box::new(Outgoing::spooled(stream, length))))
     }
 
     pub(crate) fn incoming(incoming: Box<Incoming>) -> Self {
@@ -201,29 +207,53 @@ impl Body {
     }
 
     /// What one attempt sends: bytes and factories are shared with later attempts, a stream moves.
-    pub(crate) fn attempt(&mut self) -> Self {
-        match &self.0 {
+    pub(crate) fn attempt(&mut self, shared: &Arc<Shared>) -> Self {
+        match &mut self.0 {
             Inner::Empty | Inner::Tunnel(_) => Self::empty(),
             Inner::Bytes(bytes) => Self(Inner::Bytes(bytes.clone())),
-            Inner::Outgoing(outgoing) if outgoing.make.is_some() => {
-                Self::outgoing(outgoing.make.clone(), None, outgoing.length)
+            Inner::Outgoing(outgoing) => {
+                if let Some(again) = outgoing.share() {
+                    return Self(Inner::Outgoing(Box::new(again)));
+                }
+                outgoing.join(shared);
+                std::mem::take(self)
             }
-            Inner::Outgoing(_) | Inner::Incoming(_) => std::mem::take(self),
+            Inner::Incoming(_) => std::mem::take(self),
         }
     }
 
-    /// Whether [`Body::attempt`] moves the body out, so that an attempt that did not pull from it
-    /// gives it back.
-    pub(crate) fn is_one_shot(&self) -> bool {
-        self.replay() == Replay::OneShot
+    /// Whether [`Body::attempt`] moves the body out, so that an attempt may have to give it back.
+    pub(crate) fn is_moved(&self) -> bool {
+        matches!(self.replay(), Replay::OneShot | Replay::Spooled)
+    }
+
+    /// Of a body that was moved: begins anew, and says whether the whole can be sent again.
+    pub(crate) fn rewind(&mut self, pulled: bool) -> bool {
+        match &mut self.0 {
+            Inner::Outgoing(outgoing) => outgoing.rewind(pulled),
+            Inner::Incoming(_) => !pulled,
+            Inner::Empty | Inner::Bytes(_) | Inner::Tunnel(_) => false,
+        }
+    }
+
+    /// Whether some of it was sent that was to be kept and is not.
+    pub(crate) fn is_committed(&self) -> bool {
+        matches!(&self.0, Inner::Outgoing(outgoing) if outgoing.is_committed())
+    }
+
+    /// No other attempt will be made: nothing need be kept for one.
+    pub(crate) fn commit(&mut self) {
+        if let Inner::Outgoing(outgoing) = &mut self.0 {
+            outgoing.commit();
+        }
     }
 
     pub(crate) fn replay(&self) -> Replay {
         match &self.0 {
             Inner::Empty | Inner::Tunnel(_) => Replay::Empty,
             Inner::Bytes(_) => Replay::Bytes,
-            Inner::Outgoing(outgoing) if outgoing.make.is_some() => Replay::Factory,
-            Inner::Outgoing(_) | Inner::Incoming(_) => Replay::OneShot,
+            Inner::Outgoing(outgoing) => outgoing.replay(),
+            Inner::Incoming(_) => Replay::OneShot,
         }
     }
 
@@ -243,47 +273,6 @@ impl Drop for Reader<'_> {
         if let Inner::Incoming(incoming) = &mut self.0.0 {
             incoming.pause();
         }
-    }
-}
-
-fn boxed<S, E>(stream: S) -> BoxStream
-where
-    S: Stream<Item = Result<Bytes, E>> + Send + 'static,
-    E: Into<BoxError>,
-{
-    Box::pin(MapErr(Box::pin(stream)))
-}
-
-impl Outgoing {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
-        if let (None, Some(make)) = (&self.running, &self.make) {
-            self.running = Some(Mutex::new(make()));
-        }
-        let Some(stream) = &mut self.running else {
-            return Poll::Ready(None);
-        };
-        stream
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_mut()
-            .poll_next(cx)
-    }
-}
-
-struct MapErr<S>(Pin<Box<S>>);
-
-impl<S, E> Stream for MapErr<S>
-where
-    S: Stream<Item = Result<Bytes, E>>,
-    E: Into<BoxError>,
-{
-    type Item = Result<Bytes, BoxError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0
-            .as_mut()
-            .poll_next(cx)
-            .map(|next| next.map(|chunk| chunk.map_err(Into::into)))
     }
 }
 

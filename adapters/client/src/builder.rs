@@ -45,6 +45,8 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Arc<dyn Connector>>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) propagation: Propagation,
+    /// What is kept of bodies that are sent, in all and of one.
+    pub(crate) spool: (usize, usize),
     /// How many there may be, in all and of one origin.
     #[cfg(feature = "websocket")]
     pub(crate) websockets: (usize, usize),
@@ -89,6 +91,7 @@ pub struct ClientBuilder {
     tls: Option<Arc<dyn Connector>>,
     observer: Option<Arc<dyn Observer>>,
     propagation: Propagation,
+    spool: (usize, usize),
     #[cfg(feature = "websocket")]
     websockets: (usize, usize),
     #[cfg(feature = "websocket")]
@@ -114,6 +117,7 @@ impl ClientBuilder {
             tls: None,
             observer: None,
             propagation: Propagation::default(),
+            spool: (16 << 20, 64 << 10),
             #[cfg(feature = "websocket")]
             websockets: (64, 8),
             #[cfg(feature = "websocket")]
@@ -308,6 +312,15 @@ impl ClientBuilder {
         self
     }
 
+    /// Sets how many bytes of [spooled bodies](crate::Body::spooled) are kept for another attempt,
+    /// in all and of one body. Default 16 MiB and 64 KiB. With 0 of either nothing is kept: a body
+    /// of which a byte was sent is not sent again. What a call keeps it gives back when it ends,
+    /// with a response, an error, or because it was dropped.
+    pub fn spool_limits(mut self, total: usize, per_body: usize) -> Self {
+        self.spool = (total, per_body);
+        self
+    }
+
     /// Sets how many [`WebSocket`](crate::WebSocket)s there may be, in all and to one origin.
     /// Default 64 and 8. Who opens another waits for one to end, for as long as for a connection of
     /// the pool. Each is also one of the pool's busy connections.
@@ -388,6 +401,7 @@ impl ClientBuilder {
             tls: self.tls,
             observer: self.observer,
             propagation: self.propagation,
+            spool: self.spool,
             #[cfg(feature = "websocket")]
             websockets: self.websockets,
             #[cfg(feature = "websocket")]

@@ -149,7 +149,10 @@ impl Explanation {
         let policy = policy.unwrap_or(&settings.retry);
         let deadline = options.and_then(|o| o.deadline.map(|at| at - now));
         let own = parts.profile().and_then(|profile| profile.per_origin);
-        let (socket, facts) = (parts.socket(settings), parts.facts());
+        let (socket, mut facts) = (parts.socket(settings), parts.facts());
+        if facts.replay == Replay::Spooled && (settings.spool.0 == 0 || settings.spool.1 == 0) {
+            facts.replay = Replay::OneShot;
+        }
         let ask = Ask {
             repeatable: facts.repeat_ok(),
             ..Ask::default()
@@ -375,6 +378,7 @@ impl fmt::Display for Retrying {
             Replay::Empty => ", no body",
             Replay::Bytes => ", its body is in memory",
             Replay::Factory => ", its body can be made anew",
+            Replay::Spooled => ", its body is kept while it is sent, as far as it fits",
             Replay::OneShot => ", its body can be sent once",
         })?;
         write!(

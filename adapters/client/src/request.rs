@@ -32,7 +32,8 @@ pub(crate) struct Parts {
     /// Boxed, because mostly there are none of its own.
     pub(crate) headers: Option<Box<HeaderMap>>,
     pub(crate) body: Body,
-    pub(crate) one_shot: bool,
+    /// An attempt moves the body out, and may have to give it back.
+    pub(crate) is_moved: bool,
     /// What differs from the client's settings; boxed, because mostly nothing does.
     pub(crate) options: Option<Box<Options>>,
 }
@@ -67,7 +68,7 @@ impl Parts {
             url,
             headers: None,
             body: Body::empty(),
-            one_shot: false,
+            is_moved: false,
             options: None,
         }
     }
@@ -289,7 +290,7 @@ impl RequestBuilder {
     pub fn body(self, body: impl Into<Body>) -> Self {
         self.edit(|parts| {
             parts.body = body.into();
-            parts.one_shot = parts.body.is_one_shot();
+            parts.is_moved = parts.body.is_moved();
             Ok(())
         })
     }
@@ -444,7 +445,7 @@ impl RequestBuilder {
                 url: parts.url.clone(),
                 headers: parts.headers.clone(),
                 body: Body::empty(),
-                one_shot: false,
+                is_moved: false,
                 options: parts.options.clone(),
             }),
         }
@@ -528,7 +529,7 @@ impl fmt::Debug for RequestBuilder {
 #[cfg(feature = "json")]
 fn typed_body(parts: &mut Parts, body: Body, content_type: &'static str) {
     parts.body = body;
-    parts.one_shot = false;
+    parts.is_moved = false;
     let value = HeaderValue::from_static(content_type);
     parts
         .headers_mut()

@@ -40,6 +40,8 @@ pub enum Replay {
     Bytes,
     /// It can be made anew.
     Factory,
+    /// It can be read once, and what was sent is kept as far as it fits.
+    Spooled,
     /// It cannot, once a byte of it was taken.
     OneShot,
 }
@@ -89,6 +91,9 @@ pub struct AttemptFacts {
     pub delivered: u64,
     /// Whether a byte of the request body was taken from the user.
     pub body_pulled: bool,
+    /// Whether some of a spooled body was sent that is not kept
+    /// ([`Spool::is_committed`](crate::spool::Spool::is_committed)).
+    pub body_committed: bool,
     /// What ended it.
     pub cause: Cause,
 }
@@ -103,6 +108,7 @@ impl AttemptFacts {
             response_bytes: 0,
             delivered: 0,
             body_pulled: false,
+            body_committed: false,
             cause,
         }
     }
@@ -266,6 +272,7 @@ pub enum GoAwayCode {
 }
 
 /// What a call is told of a response head.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadFacts {
     /// The status code.
@@ -282,11 +289,14 @@ pub struct HeadFacts {
     pub expected: bool,
     /// Whether a byte of the request body was taken from the user.
     pub body_pulled: bool,
+    /// Whether some of a spooled body was sent that is not kept
+    /// ([`Spool::is_committed`](crate::spool::Spool::is_committed)).
+    pub body_committed: bool,
 }
 
 impl HeadFacts {
-    /// A head with that status and nothing else of note, except that the body was taken: whoever
-    /// knows better says so.
+    /// A head with that status and nothing else of note, except that the body was taken and not kept:
+    /// whoever knows better says so.
     pub const fn new(status: u16) -> Self {
         Self {
             status,
@@ -296,6 +306,7 @@ impl HeadFacts {
             response_bytes: 0,
             expected: false,
             body_pulled: true,
+            body_committed: true,
         }
     }
 }

@@ -29,6 +29,7 @@ mod scopes;
 mod settings;
 mod shutdown;
 mod speeds;
+mod spools;
 mod stale;
 mod storms;
 mod surface;

@@ -63,7 +63,7 @@ impl Live {
             return Poll::Ready(Ok(None));
         }
         let connection = h1.id;
-        self.upload = Upload::new(parts.body.attempt());
+        self.upload = Upload::new(parts.body.attempt(shared));
         self.clocks.entered(now, Phase::Write);
         if !parts.stamp(shared, now, self.clocks.overall(), self.call.attempt()) {
             self.step = Step::Exchanging(Exchange::H1(h1));
@@ -128,9 +128,9 @@ impl Parts {
         host.map_or_else(own, str::to_owned)
     }
 
-    /// A stream that nobody pulled from can still be sent.
-    pub(super) fn take_back(&mut self, upload: Upload) {
-        if self.one_shot && !upload.pulled && upload.body.is_one_shot() {
+    /// A stream that nobody pulled from can still be sent, and one of which all is kept.
+    pub(super) fn take_back(&mut self, mut upload: Upload) {
+        if self.is_moved && upload.body.rewind(upload.pulled) {
             self.body = upload.body;
         }
     }

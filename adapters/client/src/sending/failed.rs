@@ -101,9 +101,10 @@ impl Live {
         error: Error,
     ) -> Progress {
         let upload = std::mem::replace(&mut self.upload, Upload::new(Body::empty()));
-        let body_pulled = upload.pulled && parts.one_shot;
+        let pulled = upload.pulled && parts.is_moved;
+        let committed = upload.body.is_committed();
         parts.take_back(upload);
-        let (facts, connection) = self.give_up(shared, now, cause, body_pulled);
+        let (facts, connection) = self.give_up(shared, now, cause, (pulled, committed));
         let peer = connection.1.clone();
         let verdict = self.decide(shared, parts, now, &facts);
         self.call.annotate(connection, self.clocks.spent_by(now));
@@ -124,7 +125,7 @@ impl Live {
         shared: &Shared,
         now: Instant,
         cause: Cause,
-        body_pulled: bool,
+        (body_pulled, body_committed): (bool, bool),
     ) -> (AttemptFacts, (u64, Option<Arc<SocketAddr>>)) {
         let (mut accepted, mut response_bytes, mut connection) = (0, 0, (0, None));
         match std::mem::replace(&mut self.step, Step::Over) {
@@ -149,6 +150,7 @@ impl Live {
             response_bytes,
             delivered: 0,
             body_pulled,
+            body_committed,
             cause,
         };
         (facts, connection)

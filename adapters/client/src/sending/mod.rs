@@ -122,6 +122,7 @@ impl Future for Sending {
                 Ok(Some(response)) => return Poll::Ready(Ok(response)),
                 Err(error) => {
                     live.end(shared, now, || outcome_of(&error));
+                    parts.body = Body::empty();
                     return Poll::Ready(Err(error));
                 }
             }
@@ -229,6 +230,10 @@ impl Live {
         // Told first: mostly there is none to drop.
         if self.pass.is_some() {
             self.pass = None;
+        }
+        // Whoever keeps the future does not keep the body.
+        if self.upload.pulled {
+            self.upload = Upload::new(Body::empty());
         }
         if self.registration.is_registered() {
             shared.locked(|state| self.registration.remove(state));

@@ -107,10 +107,12 @@ impl Live {
         self.clocks.entered(now, Phase::Body);
         // Until the reader asks, its clock stands still: a slow consumer is not a slow peer.
         self.clocks.suspended(now, true);
+        let mut upload = std::mem::replace(&mut self.upload, Upload::new(Body::empty()));
+        upload.body.commit();
         let mut incoming = Incoming::new(
             shared.clone(),
             exchange,
-            std::mem::replace(&mut self.upload, Upload::new(Body::empty())),
+            upload,
             self.clocks.clone(),
             std::mem::take(&mut self.registration),
             self.id,
@@ -225,6 +227,7 @@ impl Live {
             response_bytes,
             expected: parts.has("expect"),
             body_pulled: self.upload.pulled,
+            body_committed: self.upload.body.is_committed(),
             ..HeadFacts::new(head.status().as_u16())
         }
     }

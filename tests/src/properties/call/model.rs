@@ -124,11 +124,18 @@ impl Model {
         {
             self.budget.shut(now, asked.min(self.rules.retry_after_max));
         }
-        let (pulled, retry_after, idle_for, is_total) = match end {
-            End::Head(head) => (head.body_pulled, head.retry_after, Duration::ZERO, false),
+        let gone = match (self.request.replay, end) {
+            (Replay::OneShot, End::Head(head)) => head.body_pulled,
+            (Replay::OneShot, End::Failure(facts)) => facts.body_pulled,
+            (Replay::Spooled, End::Head(head)) => head.body_committed,
+            (Replay::Spooled, End::Failure(facts)) => facts.body_committed,
+            _ => false,
+        };
+        let (retry_after, idle_for, is_total) = match end {
+            End::Head(head) => (head.retry_after, Duration::ZERO, false),
             End::Failure(facts) => {
                 let is_total = facts.cause == Cause::Timeout(Phase::Total);
-                (facts.body_pulled, None, facts.idle_for, is_total)
+                (None, facts.idle_for, is_total)
             }
         };
         if self.cancelled {
@@ -154,7 +161,7 @@ impl Model {
         if !terms.who.includes(self.request) {
             return Decision::Stop(StopReason::MaybeProcessed);
         }
-        if self.request.replay == Replay::OneShot && pulled {
+        if gone {
             return Decision::Stop(StopReason::BodyNotReplayable);
         }
         let mut grant = Grant {
