@@ -71,7 +71,10 @@ impl Body {
     }
 
     /// Streams on demand: `make` is called once an attempt, so that a retry sends the whole again.
-    /// With a `length`, each must yield exactly so many bytes.
+    /// With a `length`, each must yield exactly so many bytes: more or fewer fail the request, and
+    /// where an attempt before had begun to send them, with [`Kind::BodyReplayMismatch`].
+    ///
+    /// [`Kind::BodyReplayMismatch`]: crate::Kind::BodyReplayMismatch
     pub fn factory<F, S, E>(make: F, length: Option<u64>) -> Self
     where
         F: Fn() -> S + Send + Sync + 'static,

@@ -21,6 +21,9 @@ pub enum Kind {
     Builder,
     /// The request cannot be sent as it is: its URL, a header, its body.
     Request,
+    /// A [factory](crate::Body::factory) made a body of another length than it promised, which an
+    /// attempt before had begun to send. There is no other attempt.
+    BodyReplayMismatch,
     /// No connection could be made: name resolution, transport, TLS.
     Connect,
     /// A timeout or the deadline passed; [`Error::phase`] says which.
@@ -44,6 +47,7 @@ impl Kind {
         match self {
             Self::Builder => "invalid settings",
             Self::Request => "invalid request",
+            Self::BodyReplayMismatch => "the request body is not the same again",
             Self::Connect => "cannot connect",
             Self::Timeout => "timed out",
             Self::PoolFull => "too many requests wait for a connection",
@@ -286,9 +290,9 @@ impl Error {
         self.0.kind == Kind::Builder
     }
 
-    /// Whether the request cannot be sent as it is.
+    /// Whether the request cannot be sent as it is, or its body not [again](Kind::BodyReplayMismatch).
     pub fn is_request(&self) -> bool {
-        self.0.kind == Kind::Request
+        matches!(self.0.kind, Kind::Request | Kind::BodyReplayMismatch)
     }
 
     /// Whether the response's body failed, by the connection, a timeout or its framing.

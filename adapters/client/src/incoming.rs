@@ -178,6 +178,9 @@ fn error_of(failure: Failure) -> Error {
         Failure::Cause(_, Some(violation)) => Error::of_protocol(violation, Phase::Body),
         Failure::Cause(..) => Error::new(Kind::Io).at(Phase::Body),
         Failure::Request(error) => Error::new(Kind::Request).at(Phase::Write).caused_by(error),
+        Failure::Mismatch(error) => Error::new(Kind::BodyReplayMismatch)
+            .at(Phase::Write)
+            .caused_by(error),
         Failure::Body(error) => Error::new(Kind::Request).at(Phase::Write).caused_by(error),
     }
 }

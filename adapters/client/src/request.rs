@@ -34,6 +34,8 @@ pub(crate) struct Parts {
     pub(crate) body: Body,
     /// An attempt moves the body out, and may have to give it back.
     pub(crate) is_moved: bool,
+    /// An attempt took some of the body.
+    pub(crate) was_pulled: bool,
     /// What differs from the client's settings; boxed, because mostly nothing does.
     pub(crate) options: Option<Box<Options>>,
 }
@@ -69,6 +71,7 @@ impl Parts {
             headers: None,
             body: Body::empty(),
             is_moved: false,
+            was_pulled: false,
             options: None,
         }
     }
@@ -446,6 +449,7 @@ impl RequestBuilder {
                 headers: parts.headers.clone(),
                 body: Body::empty(),
                 is_moved: false,
+                was_pulled: false,
                 options: parts.options.clone(),
             }),
         }

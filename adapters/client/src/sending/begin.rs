@@ -63,7 +63,12 @@ impl Live {
             return Poll::Ready(Ok(None));
         }
         let connection = h1.id;
-        self.upload = Upload::new(parts.body.attempt(shared));
+        let body = parts.body.attempt(shared);
+        self.upload = if parts.was_pulled {
+            Upload::again(body)
+        } else {
+            Upload::new(body)
+        };
         self.clocks.entered(now, Phase::Write);
         if !parts.stamp(shared, now, self.clocks.overall(), self.call.attempt()) {
             self.step = Step::Exchanging(Exchange::H1(h1));
@@ -130,6 +135,7 @@ impl Parts {
 
     /// A stream that nobody pulled from can still be sent, and one of which all is kept.
     pub(super) fn take_back(&mut self, mut upload: Upload) {
+        self.was_pulled |= upload.pulled;
         if self.is_moved && upload.body.rewind(upload.pulled) {
             self.body = upload.body;
         }

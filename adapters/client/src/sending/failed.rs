@@ -50,6 +50,10 @@ impl Live {
                 let error = Error::new(Kind::Request).caused_by(error);
                 self.refuse(shared, parts, error)
             }
+            Failure::Mismatch(error) => {
+                let error = Error::new(Kind::BodyReplayMismatch).caused_by(error);
+                self.refuse(shared, parts, error.at(Phase::Write))
+            }
             Failure::Body(error) => {
                 let error = Error::new(Kind::Request).caused_by(error);
                 self.refuse(shared, parts, error.at(Phase::Write))
