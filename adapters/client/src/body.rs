@@ -1,5 +1,6 @@
 //! Bodies, both ways: bytes, or a stream of bytes.
 
+mod gather;
 mod outgoing;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use crate::incoming::Incoming;
 use crate::shared::Shared;
 use crate::upgraded::Upgraded;
 
+use gather::Oversized;
 use outgoing::Outgoing;
 
 /// What a user's own stream fails with.
@@ -37,6 +39,7 @@ enum Inner {
     #[default]
     Empty,
     Bytes(Bytes),
+    Oversized(Box<Oversized>),
     Outgoing(Box<Outgoing>),
     Incoming(Box<Incoming>),
     /// No body: the connection is no longer HTTP's.
@@ -121,6 +124,7 @@ impl Body {
         match &self.0 {
             Inner::Empty | Inner::Tunnel(_) => Some(0),
             Inner::Bytes(bytes) => Some(bytes.len() as u64),
+            Inner::Oversized(oversized) => Some(oversized.bytes.len() as u64),
             Inner::Outgoing(outgoing) => outgoing.length,
             Inner::Incoming(incoming) => incoming.body_left(),
         }
@@ -145,42 +149,6 @@ impl Body {
         poll_fn(|cx| reader.0.poll_chunk(cx)).await.transpose()
     }
 
-    /// The whole rest of the body in one piece. A body in one piece already is not copied.
-    ///
-    /// # Errors
-    ///
-    /// As [`Body::chunk`].
-    ///
-    /// # Cancel safety
-    ///
-    /// The body is consumed: dropping the future gives the rest up and drains or closes its
-    /// connection.
-    pub async fn bytes(self) -> Result<Bytes, Error> {
-        match self.0 {
-            Inner::Bytes(bytes) => Ok(bytes),
-            // Boxed, so that the future of a body that is here already is small.
-            _ => Box::pin(self.gather()).await,
-        }
-    }
-
-    async fn gather(mut self) -> Result<Bytes, Error> {
-        let Some(first) = self.chunk().await? else {
-            return Ok(Bytes::new());
-        };
-        let Some(second) = self.chunk().await? else {
-            return Ok(first);
-        };
-        // A peer's word on the length reserves at most this much before it is kept.
-        let rest = self.len().unwrap_or(0).min(1 << 20) as usize;
-        let mut all = Vec::with_capacity(first.len() + second.len() + rest);
-        all.extend_from_slice(&first);
-        all.extend_from_slice(&second);
-        while let Some(chunk) = self.chunk().await? {
-            all.extend_from_slice(&chunk);
-        }
-        Ok(all.into())
-    }
-
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         match &mut self.0 {
             Inner::Incoming(incoming) => incoming.poll_chunk(cx),
@@ -202,6 +170,11 @@ impl Body {
                 self.0 = Inner::Empty;
                 Poll::Ready(Some(Ok(bytes)).filter(|chunk| !matches!(chunk, Ok(b) if b.is_empty())))
             }
+            Inner::Oversized(oversized) => {
+                let bytes = std::mem::take(&mut oversized.bytes);
+                self.0 = Inner::Empty;
+                Poll::Ready(Some(Ok(bytes)))
+            }
             Inner::Outgoing(outgoing) => outgoing.poll_next(cx),
             Inner::Incoming(incoming) => incoming
                 .poll_chunk(cx)
@@ -214,6 +187,7 @@ impl Body {
         match &mut self.0 {
             Inner::Empty | Inner::Tunnel(_) => Self::empty(),
             Inner::Bytes(bytes) => Self(Inner::Bytes(bytes.clone())),
+            Inner::Oversized(oversized) => Self(Inner::Bytes(oversized.bytes.clone())),
             Inner::Outgoing(outgoing) => {
                 if let Some(again) = outgoing.share() {
                     return Self(Inner::Outgoing(Box::new(again)));
@@ -235,7 +209,7 @@ impl Body {
         match &mut self.0 {
             Inner::Outgoing(outgoing) => outgoing.rewind(pulled),
             Inner::Incoming(_) => !pulled,
-            Inner::Empty | Inner::Bytes(_) | Inner::Tunnel(_) => false,
+            Inner::Empty | Inner::Bytes(_) | Inner::Oversized(_) | Inner::Tunnel(_) => false,
         }
     }
 
@@ -254,7 +228,7 @@ impl Body {
     pub(crate) fn replay(&self) -> Replay {
         match &self.0 {
             Inner::Empty | Inner::Tunnel(_) => Replay::Empty,
-            Inner::Bytes(_) => Replay::Bytes,
+            Inner::Bytes(_) | Inner::Oversized(_) => Replay::Bytes,
             Inner::Outgoing(outgoing) => outgoing.replay(),
             Inner::Incoming(_) => Replay::OneShot,
         }
@@ -291,7 +265,7 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.0 {
             Inner::Empty => "Empty",
-            Inner::Bytes(_) => "Bytes",
+            Inner::Bytes(_) | Inner::Oversized(_) => "Bytes",
             Inner::Outgoing(_) => "Outgoing",
             Inner::Incoming(_) => "Incoming",
             Inner::Tunnel(_) => "Tunnel",

@@ -47,6 +47,8 @@ pub(crate) struct Settings {
     pub(crate) propagation: Propagation,
     /// What is kept of bodies that are sent, in all and of one.
     pub(crate) spool: (usize, usize),
+    /// Bytes; the largest number is no cap.
+    pub(crate) max_response_body: u64,
     /// How many there may be, in all and of one origin.
     #[cfg(feature = "websocket")]
     pub(crate) websockets: (usize, usize),
@@ -92,6 +94,7 @@ pub struct ClientBuilder {
     observer: Option<Arc<dyn Observer>>,
     propagation: Propagation,
     spool: (usize, usize),
+    max_response_body: u64,
     #[cfg(feature = "websocket")]
     websockets: (usize, usize),
     #[cfg(feature = "websocket")]
@@ -118,6 +121,7 @@ impl ClientBuilder {
             observer: None,
             propagation: Propagation::default(),
             spool: (16 << 20, 64 << 10),
+            max_response_body: 64 << 20,
             #[cfg(feature = "websocket")]
             websockets: (64, 8),
             #[cfg(feature = "websocket")]
@@ -312,6 +316,16 @@ impl ClientBuilder {
         self
     }
 
+    /// Limits a response's body that is taken in one piece, in bytes:
+    /// [`bytes`](crate::Response::bytes), [`text`](crate::Response::text),
+    /// `json`. Default 64 MiB; `None` takes all. A body that is larger fails
+    /// with [`Kind::BodyTooLarge`], at once where its length is announced, and otherwise when more
+    /// has come. What is read [chunk by chunk](crate::Response::chunk) has no limit.
+    pub fn max_response_body(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.max_response_body = bytes.into().unwrap_or(u64::MAX);
+        self
+    }
+
     /// Sets how many bytes of [spooled bodies](crate::Body::spooled) are kept for another attempt,
     /// in all and of one body. Default 16 MiB and 64 KiB. With 0 of either nothing is kept: a body
     /// of which a byte was sent is not sent again. What a call keeps it gives back when it ends,
@@ -402,6 +416,7 @@ impl ClientBuilder {
             observer: self.observer,
             propagation: self.propagation,
             spool: self.spool,
+            max_response_body: self.max_response_body,
             #[cfg(feature = "websocket")]
             websockets: self.websockets,
             #[cfg(feature = "websocket")]

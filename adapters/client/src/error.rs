@@ -34,6 +34,10 @@ pub enum Kind {
     Io,
     /// The peer sent something that is not HTTP, or more than the limits allow.
     Protocol,
+    /// The response body is larger than it may be where it is taken in one piece
+    /// ([`max_response_body`](crate::RequestBuilder::max_response_body),
+    /// [`Response::bytes_capped`](crate::Response::bytes_capped)).
+    BodyTooLarge,
     /// The response body is not what the caller asked for: not JSON, not text.
     Decode,
     /// The status is an error, and the caller asked for that to be one.
@@ -53,6 +57,7 @@ impl Kind {
             Self::PoolFull => "too many requests wait for a connection",
             Self::Io => "connection failed",
             Self::Protocol => "invalid response",
+            Self::BodyTooLarge => "response body too large",
             Self::Decode => "cannot decode the body",
             Self::Status => "error status",
             Self::Closed => "the client is closed",
@@ -295,7 +300,7 @@ impl Error {
         matches!(self.0.kind, Kind::Request | Kind::BodyReplayMismatch)
     }
 
-    /// Whether the response's body failed, by the connection, a timeout or its framing.
+    /// Whether the response's body failed, by the connection, a timeout, its framing or its size.
     pub fn is_body(&self) -> bool {
         self.0.phase == Some(Phase::Body) && self.0.kind != Kind::Decode
     }

@@ -1,5 +1,6 @@
 //! A response body on its way in: the connection itself.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -30,9 +31,11 @@ pub(crate) struct Incoming {
     call: u64,
     url: Url,
     delivered: u64,
+    /// Bytes that are taken in one piece at most.
+    pub(crate) max: u64,
     /// It is in flight until the body ends.
     pub(crate) pass: Option<Box<Pass>>,
-    failed: Option<Error>,
+    failure: Option<Error>,
     /// Attempts made, and those that had failed before this response came.
     history: (u32, Vec<AttemptRecord>),
 }
@@ -62,8 +65,9 @@ impl Incoming {
             call,
             url,
             delivered: 0,
+            max: u64::MAX,
             pass: None,
-            failed: None,
+            failure: None,
             history,
         }
     }
@@ -72,7 +76,7 @@ impl Incoming {
     pub(crate) fn body_left(&self) -> Option<u64> {
         match &self.exchange {
             Some(exchange) => exchange.body_left(),
-            None if self.failed.is_some() => None,
+            None if self.failure.is_some() => None,
             None => Some(0),
         }
     }
@@ -88,7 +92,7 @@ impl Incoming {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Error>>> {
-        if let Some(error) = &self.failed {
+        if let Some(error) = &self.failure {
             return Poll::Ready(Some(Err(error.clone())));
         }
         let Some(exchange) = &mut self.exchange else {
@@ -144,16 +148,30 @@ impl Incoming {
     }
 
     fn fail(&mut self, error: Error) -> Poll<Option<Result<Bytes, Error>>> {
-        let mut peer = None;
-        if let Some(exchange) = self.exchange.take() {
-            peer = exchange.peer();
+        let exchange = self.exchange.take();
+        let peer = exchange.as_ref().and_then(Exchange::peer);
+        if let Some(exchange) = exchange {
             exchange.discard(&self.shared, "failed");
         }
+        Poll::Ready(Some(Err(self.failed(error, peer.as_deref()))))
+    }
+
+    /// The reader will have no more of it: a short rest is drained, a longer one closed.
+    pub(crate) fn refuse(&mut self, error: Error) -> Error {
+        let exchange = self.exchange.take();
+        let peer = exchange.as_ref().and_then(Exchange::peer);
+        if let Some(exchange) = exchange {
+            exchange.cancel(&self.shared, true);
+        }
+        self.failed(error, peer.as_deref())
+    }
+
+    fn failed(&mut self, error: Error, peer: Option<&SocketAddr>) -> Error {
         self.shared.locked(|state| self.registration.remove(state));
         self.pass = None;
         let error = error
             .with_fate(Fate::Processed)
-            .with_peer(peer.as_deref())
+            .with_peer(peer)
             .with_url(self.url.as_str())
             // The caller has the head: there is no silent restart.
             .with_history(
@@ -167,8 +185,8 @@ impl Incoming {
             fate: Fate::Processed,
             cause: error.leaf().into(),
         });
-        self.failed = Some(error.clone());
-        Poll::Ready(Some(Err(error)))
+        self.failure = Some(error.clone());
+        error
     }
 }
 

@@ -23,6 +23,7 @@ use crate::idempotency::IdempotencyKey;
 use crate::profile::Manner;
 use crate::response::Response;
 use crate::sending::Sending;
+use crate::shared::Shared;
 use crate::url::{IntoUrl, Url};
 
 /// A request as given.
@@ -48,6 +49,8 @@ pub(crate) struct Options {
     pub(crate) deadline: Option<Instant>,
     pub(crate) retry: Option<Arc<Retry>>,
     pub(crate) idempotent: bool,
+    /// Bytes; the largest number is no cap.
+    pub(crate) max_response_body: Option<u64>,
     /// The profile that it falls under: what that says is among these options already.
     pub(crate) profile: Option<Arc<Manner>>,
     pub(crate) socket: Option<Arc<Path>>,
@@ -94,6 +97,13 @@ impl Parts {
     pub(crate) fn route(&self) -> &str {
         let own = self.options.as_ref().and_then(|o| o.route.as_deref());
         own.unwrap_or(self.url.origin())
+    }
+
+    /// Bytes of a response's body that are taken in one piece.
+    #[inline]
+    pub(crate) fn max_response_body(&self, shared: &Shared) -> u64 {
+        let own = self.options.as_ref().and_then(|o| o.max_response_body);
+        own.unwrap_or(shared.settings.max_response_body)
     }
 
     /// The profile that the request falls under.
@@ -367,6 +377,13 @@ impl RequestBuilder {
             parts.options.get_or_insert_default().retry = Some(Arc::new(retry));
             Ok(())
         })
+    }
+
+    /// Replaces the client's limit on a response's body that is taken in one piece, in bytes; `None`
+    /// takes all. See [`ClientBuilder::max_response_body`](crate::ClientBuilder::max_response_body).
+    pub fn max_response_body(self, bytes: impl Into<Option<u64>>) -> Self {
+        let bytes = bytes.into().unwrap_or(u64::MAX);
+        self.option(|options| options.max_response_body = Some(bytes))
     }
 
     /// Sends an `Idempotency-Key`, the same on every attempt, by which the origin recognises a

@@ -5,6 +5,7 @@ mod support;
 
 mod batches;
 mod bodies;
+mod body_limits;
 mod cancellation;
 mod closing;
 mod deadlines;

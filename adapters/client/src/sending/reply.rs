@@ -79,7 +79,8 @@ impl Live {
         shared.emit(self.id, || Event::BodyEnded {
             bytes: body.len() as u64,
         });
-        self.deliver(shared, parts, now, head, body.into(), summary)
+        let body = Body::whole(body, parts.max_response_body(shared), &parts.url);
+        self.deliver(shared, parts, now, head, body, summary)
     }
 
     fn handle_head(
@@ -119,6 +120,7 @@ impl Live {
             parts.url.clone(),
             (self.call.attempt(), self.call.attempts().to_vec()),
         );
+        incoming.max = parts.max_response_body(shared);
         incoming.pass = self.pass.take();
         let body = Body::incoming(Box::new(incoming));
         self.deliver(shared, parts, now, head, body, summary)
