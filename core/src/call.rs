@@ -66,6 +66,8 @@ enum Rule {
 pub struct Call {
     request: Request,
     policy: Arc<Retry>,
+    /// What it is told holds other calls back for so long at most.
+    gate_max: Duration,
     number: u32,
     transparent_used: u8,
     /// `Once` bits.
@@ -88,6 +90,7 @@ impl Call {
     pub fn new(request: Request, policy: Arc<Retry>) -> Self {
         Self {
             request,
+            gate_max: policy.longest_wait,
             policy,
             number: 0,
             transparent_used: 0,
@@ -102,6 +105,14 @@ impl Call {
             rule: Rule::ToAsk,
             history: History::default(),
         }
+    }
+
+    /// The same, where the call's policy is its own: what an origin tells it (`Retry-After`) holds
+    /// other calls back for as long at most as the policy that these have in `common` waits.
+    #[must_use]
+    pub fn with_common(mut self, common: &Retry) -> Self {
+        self.gate_max = common.longest_wait;
+        self
     }
 
     /// Begins an attempt, and returns its number from 1, transparent ones included.
@@ -133,8 +144,8 @@ impl Call {
         let class = classify_status(self.request, head, &self.policy);
         let class = self.overrule(class, Seen::Status(head.status));
         if let (Class::Retryable { .. }, Some(asked)) = (class, head.retry_after) {
-            // Not longer than a call would wait: the origin may think better of it.
-            budget.shut(now, asked.min(self.policy.longest_wait));
+            // Not longer than other calls would wait: the origin may think better of it.
+            budget.shut(now, asked.min(self.gate_max));
         }
         self.fate = self.fate.max(class.fate());
         if !matches!(class, Class::Success { .. }) {

@@ -152,9 +152,10 @@ impl Live {
             .and_then(|o| o.limits.as_ref())
             .unwrap_or(&settings.phase_limits);
         let deadline = options.and_then(|o| o.deadline);
-        let retry = options
-            .and_then(|o| o.retry.as_ref())
+        let common = options
+            .and_then(|o| o.profile.as_ref()?.retry.as_ref())
             .unwrap_or(&settings.retry);
+        let retry = options.and_then(|o| o.retry.as_ref()).unwrap_or(common);
         let id = if settings.observer.is_some() {
             shared.next_call()
         } else {
@@ -170,7 +171,7 @@ impl Live {
             id,
             started: now,
             clocks: Clocks::with_limits(now, limits, deadline),
-            call: Call::new(parts.facts(), retry.clone()),
+            call: Call::new(parts.facts(), retry.clone()).with_common(common),
             registration: Registration::default(),
             step: match pass {
                 Some(_) => Step::Entering,

@@ -103,6 +103,7 @@ pub(super) fn rules(script: &mut Script<'_>) -> Rules {
         throttle: Backoff::exponential(Duration::from_secs(1)).max(Duration::from_secs(20)),
         transparent: bits & 7 != 0,
         retry_after_max: Duration::from_secs(waits[script.below(6)]),
+        gate_max: Duration::from_secs(waits[script.below(6)]),
         min_attempt_budget: short(script),
         nxdomain: bits & 16 != 0,
         pool: bits & 32 != 0,
