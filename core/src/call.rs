@@ -69,6 +69,8 @@ enum Rule {
 pub struct Call {
     request: Request,
     policy: Arc<Retry>,
+    /// What it is told holds other calls back for so long at most.
+    gate_max: Duration,
     number: u32,
     transparent_used: u8,
     /// `Once` bits.
@@ -91,6 +93,7 @@ impl Call {
     pub fn new(request: Request, policy: Arc<Retry>) -> Self {
         Self {
             request,
+            gate_max: policy.longest_wait,
             policy,
             number: 0,
             transparent_used: 0,
@@ -105,6 +108,14 @@ impl Call {
             rule: Rule::ToAsk,
             history: History::default(),
         }
+    }
+
+    /// The same, where the call's policy is its own: what an origin tells it (`Retry-After`) holds
+    /// other calls back for as long at most as the policy that these have in `common` waits.
+    #[must_use]
+    pub fn with_common(mut self, common: &Retry) -> Self {
+        self.gate_max = common.longest_wait;
+        self
     }
 
     /// Begins an attempt, and returns its number from 1, transparent ones included.
@@ -136,8 +147,8 @@ impl Call {
         let class = classify_status(self.request, head, &self.policy);
         let class = self.overrule(class, Seen::Status(head.status));
         if let (Class::Retryable { .. }, Some(asked)) = (class, head.retry_after) {
-            // Not longer than a call would wait: the origin may think better of it.
-            budget.shut(now, asked.min(self.policy.longest_wait));
+            // Not longer than other calls would wait: the origin may think better of it.
+            budget.shut(now, asked.min(self.gate_max));
         }
         self.fate = self.fate.max(class.fate());
         if !matches!(class, Class::Success { .. }) {
@@ -148,7 +159,7 @@ impl Call {
         let end = Ending {
             class,
             is_expired: overall.is_some_and(|overall| now >= overall),
-            is_replayable: self.is_replayable(head.body_pulled),
+            is_replayable: self.is_replayable(head.body_pulled, head.body_committed),
             retry_after: head.retry_after,
             idle_for: Duration::ZERO,
         };
@@ -195,7 +206,7 @@ impl Call {
             class,
             is_expired: facts.cause == Cause::Timeout(Phase::Total)
                 || overall.is_some_and(|overall| now >= overall),
-            is_replayable: self.is_replayable(facts.body_pulled),
+            is_replayable: self.is_replayable(facts.body_pulled, facts.body_committed),
             retry_after: None,
             idle_for: facts.idle_for,
         };
@@ -293,8 +304,12 @@ impl Call {
         ruling.map_or(class, |ruling| ruling.overrule(class))
     }
 
-    fn is_replayable(&self, body_pulled: bool) -> bool {
-        self.request.replay != Replay::OneShot || !body_pulled
+    fn is_replayable(&self, pulled: bool, committed: bool) -> bool {
+        match self.request.replay {
+            Replay::Empty | Replay::Bytes | Replay::Factory => true,
+            Replay::Spooled => !committed,
+            Replay::OneShot => !pulled,
+        }
     }
 
     fn grant(&mut self, now: Instant, end: &Ending, again: Again, draw: Duration) -> Verdict {

@@ -19,6 +19,7 @@ pub mod pool;
 pub mod retry;
 #[cfg(feature = "websocket")]
 pub mod session;
+pub mod spool;
 pub mod time;
 pub mod timer;
 pub mod tls;

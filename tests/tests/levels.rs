@@ -18,6 +18,7 @@ const LEVELS: [&[&str]; 5] = [
         "turnstile",
         "http",
         "lru",
+        "spool",
     ],
     &["h1", "h2", "deadline", "cookie", "dns", "tls", "decode"],
     &["ws", "retry", "redirect", "pool", "dial", "proxy"],

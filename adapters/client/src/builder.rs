@@ -45,6 +45,10 @@ pub(crate) struct Settings {
     pub(crate) tls: Option<Arc<dyn Connector>>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) propagation: Propagation,
+    /// What is kept of bodies that are sent, in all and of one.
+    pub(crate) spool: (usize, usize),
+    /// Bytes; the largest number is no cap.
+    pub(crate) max_response_body: u64,
     /// How many there may be, in all and of one origin.
     #[cfg(feature = "websocket")]
     pub(crate) websockets: (usize, usize),
@@ -89,6 +93,8 @@ pub struct ClientBuilder {
     tls: Option<Arc<dyn Connector>>,
     observer: Option<Arc<dyn Observer>>,
     propagation: Propagation,
+    spool: (usize, usize),
+    max_response_body: u64,
     #[cfg(feature = "websocket")]
     websockets: (usize, usize),
     #[cfg(feature = "websocket")]
@@ -114,6 +120,8 @@ impl ClientBuilder {
             tls: None,
             observer: None,
             propagation: Propagation::default(),
+            spool: (16 << 20, 64 << 10),
+            max_response_body: 64 << 20,
             #[cfg(feature = "websocket")]
             websockets: (64, 8),
             #[cfg(feature = "websocket")]
@@ -308,6 +316,25 @@ impl ClientBuilder {
         self
     }
 
+    /// Limits a response's body that is taken in one piece, in bytes:
+    /// [`bytes`](crate::Response::bytes), [`text`](crate::Response::text),
+    /// `json`. Default 64 MiB; `None` takes all. A body that is larger fails
+    /// with [`Kind::BodyTooLarge`], at once where its length is announced, and otherwise when more
+    /// has come. What is read [chunk by chunk](crate::Response::chunk) has no limit.
+    pub fn max_response_body(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.max_response_body = bytes.into().unwrap_or(u64::MAX);
+        self
+    }
+
+    /// Sets how many bytes of [spooled bodies](crate::Body::spooled) are kept for another attempt,
+    /// in all and of one body. Default 16 MiB and 64 KiB. With 0 of either nothing is kept: a body
+    /// of which a byte was sent is not sent again. What a call keeps it gives back when it ends,
+    /// with a response, an error, or because it was dropped.
+    pub fn spool_limits(mut self, total: usize, per_body: usize) -> Self {
+        self.spool = (total, per_body);
+        self
+    }
+
     /// Sets how many [`WebSocket`](crate::WebSocket)s there may be, in all and to one origin.
     /// Default 64 and 8. Who opens another waits for one to end, for as long as for a connection of
     /// the pool. Each is also one of the pool's busy connections.
@@ -388,6 +415,8 @@ impl ClientBuilder {
             tls: self.tls,
             observer: self.observer,
             propagation: self.propagation,
+            spool: self.spool,
+            max_response_body: self.max_response_body,
             #[cfg(feature = "websocket")]
             websockets: self.websockets,
             #[cfg(feature = "websocket")]

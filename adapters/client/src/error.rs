@@ -26,6 +26,9 @@ pub enum Kind {
     Builder,
     /// The request cannot be sent as it is: its URL, a header, its body.
     Request,
+    /// A [factory](crate::Body::factory) made a body of another length than it promised, which an
+    /// attempt before had begun to send. There is no other attempt.
+    BodyReplayMismatch,
     /// No connection could be made: name resolution, transport, TLS.
     Connect,
     /// A timeout or the deadline passed; [`Error::phase`] says which.
@@ -36,6 +39,10 @@ pub enum Kind {
     Io,
     /// The peer sent something that is not HTTP, or more than the limits allow.
     Protocol,
+    /// The response body is larger than it may be where it is taken in one piece
+    /// ([`max_response_body`](crate::RequestBuilder::max_response_body),
+    /// [`Response::bytes_capped`](crate::Response::bytes_capped)).
+    BodyTooLarge,
     /// The response body is not what the caller asked for: not JSON, not text.
     Decode,
     /// The status is an error, and the caller asked for that to be one.
@@ -49,11 +56,13 @@ impl Kind {
         match self {
             Self::Builder => "invalid settings",
             Self::Request => "invalid request",
+            Self::BodyReplayMismatch => "the request body is not the same again",
             Self::Connect => "cannot connect",
             Self::Timeout => "timed out",
             Self::PoolFull => "too many requests wait for a connection",
             Self::Io => "connection failed",
             Self::Protocol => "invalid response",
+            Self::BodyTooLarge => "response body too large",
             Self::Decode => "cannot decode the body",
             Self::Status => "error status",
             Self::Closed => "the client is closed",
@@ -248,6 +257,10 @@ impl Error {
             detail.method = Some(method.clone());
             detail.url = Some(url.into());
         })
+    }
+
+    pub(crate) fn with_url(self, url: &str) -> Self {
+        self.edit(|detail| detail.url = Some(url.into()))
     }
 
     pub(crate) fn with_method(self, method: &Method) -> Self {

@@ -8,9 +8,11 @@ use bytes::BytesMut;
 use fulmar_core::buf::WriteBuf;
 use fulmar_core::deadline::Clocks;
 use fulmar_core::fault::{Fault, FaultKind, Phase};
-use fulmar_core::h1::{BodyLength, CloseReason, Connection, Event, RequestHead, Reuse, Scratch};
+use fulmar_core::h1::{
+    BodyLength, CloseReason, Connection, Event, RequestError, RequestHead, Reuse, Scratch,
+};
 use fulmar_core::pool::Slot;
-use fulmar_core::retry::{Cause, Violation};
+use fulmar_core::retry::{Cause, Replay, Violation};
 use fulmar_core::time::Instant;
 
 use crate::body::{Body, BoxError};
@@ -88,6 +90,8 @@ pub(crate) struct Upload {
     pub(crate) body: Body,
     /// A byte of it was taken, so a stream cannot start again.
     pub(crate) pulled: bool,
+    /// An attempt before took from another making of it.
+    is_remade: bool,
     ended: bool,
 }
 
@@ -96,7 +100,25 @@ impl Upload {
         Self {
             body,
             pulled: false,
+            is_remade: false,
             ended: false,
+        }
+    }
+
+    /// The same, of an attempt that is not the first to take from the body.
+    pub(crate) fn again(body: Body) -> Self {
+        Self {
+            is_remade: body.replay() == Replay::Factory,
+            ..Self::new(body)
+        }
+    }
+
+    /// What the machine said of the user's bytes.
+    fn refused(&self, error: RequestError) -> Failure {
+        if self.is_remade && error.is_body_length() {
+            Failure::Mismatch(error)
+        } else {
+            Failure::Request(error)
         }
     }
 }
@@ -106,7 +128,9 @@ pub(crate) enum Failure {
     /// Something below, or a violation by the peer.
     Cause(Cause, Option<fulmar_core::h1::Error>),
     /// The request as given cannot be sent.
-    Request(fulmar_core::h1::RequestError),
+    Request(RequestError),
+    /// The user's factory made another body than before.
+    Mismatch(RequestError),
     /// The user's own body stream failed.
     Body(BoxError),
 }
@@ -395,7 +419,10 @@ impl Line {
         bufs: &mut Bufs,
     ) -> Result<(), Failure> {
         let mut turns = 0;
-        while !upload.ended && bufs.tx.len() < WRITE_AHEAD && self.machine.is_body_wanted() {
+        // Of a body that is given whole it is asked whether there is more: that would be too much.
+        let is_asked =
+            |machine: &Connection| machine.is_body_wanted() || machine.request_complete();
+        while !upload.ended && bufs.tx.len() < WRITE_AHEAD && is_asked(&self.machine) {
             turns += 1;
             if turns > PULLS {
                 // A stream of many small or empty chunks must not keep others from their turn.
@@ -407,14 +434,14 @@ impl Line {
                     upload.pulled = true;
                     self.machine
                         .send_data(chunk, &mut bufs.tx)
-                        .map_err(Failure::Request)?;
+                        .map_err(|error| upload.refused(error))?;
                 }
                 Poll::Ready(Some(Err(error))) => return Err(Failure::Body(error)),
                 Poll::Ready(None) => {
                     upload.ended = true;
                     self.machine
                         .send_end(None, &mut bufs.tx)
-                        .map_err(Failure::Request)?;
+                        .map_err(|error| upload.refused(error))?;
                 }
                 Poll::Pending => return Ok(()),
             }

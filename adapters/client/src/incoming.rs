@@ -32,9 +32,11 @@ pub(crate) struct Incoming {
     /// Of the request.
     target: (Method, Url),
     delivered: u64,
+    /// Bytes that are taken in one piece at most.
+    pub(crate) max: u64,
     /// It is in flight until the body ends.
     pub(crate) pass: Option<Box<Pass>>,
-    failed: Option<Error>,
+    failure: Option<Error>,
     /// What was decided so far, and whether the response came on a connection that had served.
     history: (Call, bool),
 }
@@ -64,8 +66,9 @@ impl Incoming {
             call,
             target,
             delivered: 0,
+            max: u64::MAX,
             pass: None,
-            failed: None,
+            failure: None,
             history,
         }
     }
@@ -74,7 +77,7 @@ impl Incoming {
     pub(crate) fn body_left(&self) -> Option<u64> {
         match &self.exchange {
             Some(exchange) => exchange.body_left(),
-            None if self.failed.is_some() => None,
+            None if self.failure.is_some() => None,
             None => Some(0),
         }
     }
@@ -90,7 +93,7 @@ impl Incoming {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Error>>> {
-        if let Some(error) = &self.failed {
+        if let Some(error) = &self.failure {
             return Poll::Ready(Some(Err(error.clone())));
         }
         let Some(exchange) = &mut self.exchange else {
@@ -164,6 +167,24 @@ impl Incoming {
         cause: Cause,
         error: Error,
     ) -> Poll<Option<Result<Bytes, Error>>> {
+        let end = |exchange: Exchange, shared: &Shared| exchange.discard(shared, "failed");
+        Poll::Ready(Some(Err(self.end(now, cause, error, end))))
+    }
+
+    /// The reader will have no more of it: a short rest is drained, a longer one closed.
+    pub(crate) fn refuse(&mut self, error: Error) -> Error {
+        let end = |exchange: Exchange, shared: &Shared| exchange.cancel(shared, true);
+        let now = self.shared.net.now();
+        self.end(now, Cause::BodyTooLarge, error, end)
+    }
+
+    fn end(
+        &mut self,
+        now: Instant,
+        cause: Cause,
+        error: Error,
+        end: impl FnOnce(Exchange, &Shared),
+    ) -> Error {
         let (call, reused) = &mut self.history;
         let mut facts = AttemptFacts {
             reused: *reused,
@@ -175,7 +196,7 @@ impl Incoming {
             via = exchange.via();
             (facts.accepted, facts.response_bytes) =
                 (exchange.accepted(), exchange.response_bytes());
-            exchange.discard(&self.shared, "failed");
+            end(exchange, &self.shared);
         }
         self.shared.locked(|state| self.registration.remove(state));
         self.pass = None;
@@ -194,8 +215,8 @@ impl Incoming {
             fate: Fate::Processed,
             cause: error.leaf().into(),
         });
-        self.failed = Some(error.clone());
-        Poll::Ready(Some(Err(error)))
+        self.failure = Some(error.clone());
+        error
     }
 }
 
@@ -211,6 +232,10 @@ fn read(failure: Failure) -> (Cause, Error) {
             (cause, error)
         }
         Failure::Request(error) => (Cause::RequestBody, unsent().caused_by(error)),
+        Failure::Mismatch(error) => {
+            let mismatch = Error::new(Kind::BodyReplayMismatch).at(Phase::Write);
+            (Cause::RequestBody, mismatch.caused_by(error))
+        }
         Failure::Body(error) => (Cause::RequestBody, unsent().caused_by(error)),
     }
 }

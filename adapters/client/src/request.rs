@@ -24,6 +24,7 @@ use crate::idempotency::IdempotencyKey;
 use crate::profile::Manner;
 use crate::response::Response;
 use crate::sending::Sending;
+use crate::shared::Shared;
 use crate::url::{IntoUrl, Url};
 
 /// A request as given.
@@ -33,7 +34,10 @@ pub(crate) struct Parts {
     /// Boxed, because mostly there are none of its own.
     pub(crate) headers: Option<Box<HeaderMap>>,
     pub(crate) body: Body,
-    pub(crate) one_shot: bool,
+    /// An attempt moves the body out, and may have to give it back.
+    pub(crate) is_moved: bool,
+    /// An attempt took some of the body.
+    pub(crate) was_pulled: bool,
     /// What differs from the client's settings; boxed, because mostly nothing does.
     pub(crate) options: Option<Box<Options>>,
 }
@@ -50,6 +54,8 @@ pub(crate) struct Options {
     pub(crate) retry: Option<Arc<Retry>>,
     pub(crate) idempotent: bool,
     pub(crate) lane: Lane,
+    /// Bytes; the largest number is no cap.
+    pub(crate) max_response_body: Option<u64>,
     pub(crate) socket: Option<Arc<Path>>,
     /// `timeouts` as the clocks want them, once settled, like all that follows.
     pub(crate) limits: Option<PhaseLimits>,
@@ -79,7 +85,8 @@ impl Parts {
             url,
             headers: None,
             body: Body::empty(),
-            one_shot: false,
+            is_moved: false,
+            was_pulled: false,
             options: None,
         }
     }
@@ -107,6 +114,13 @@ impl Parts {
     /// Whom it lets go first.
     pub(crate) fn lane(&self) -> Lane {
         self.options.as_ref().map_or(Lane::Normal, |o| o.lane)
+    }
+
+    /// Bytes of a response's body that are taken in one piece.
+    #[inline]
+    pub(crate) fn max_response_body(&self, shared: &Shared) -> u64 {
+        let own = self.options.as_ref().and_then(|o| o.max_response_body);
+        own.unwrap_or(shared.settings.max_response_body)
     }
 
     /// The profile that the request falls under.
@@ -177,7 +191,8 @@ impl Parts {
             url: self.url.clone(),
             headers: self.headers.clone(),
             body: Body::empty(),
-            one_shot: false,
+            is_moved: false,
+            was_pulled: false,
             options: self.options.clone(),
         }
     }
@@ -317,7 +332,7 @@ impl RequestBuilder {
     pub fn body(self, body: impl Into<Body>) -> Self {
         self.edit(|parts| {
             parts.body = body.into();
-            parts.one_shot = parts.body.is_one_shot();
+            parts.is_moved = parts.body.is_moved();
             Ok(())
         })
     }
@@ -391,6 +406,13 @@ impl RequestBuilder {
             parts.options.get_or_insert_default().retry = Some(Arc::new(retry));
             Ok(())
         })
+    }
+
+    /// Replaces the client's limit on a response's body that is taken in one piece, in bytes; `None`
+    /// takes all. See [`ClientBuilder::max_response_body`](crate::ClientBuilder::max_response_body).
+    pub fn max_response_body(self, bytes: impl Into<Option<u64>>) -> Self {
+        let bytes = bytes.into().unwrap_or(u64::MAX);
+        self.option(|options| options.max_response_body = Some(bytes))
     }
 
     /// Sends an `Idempotency-Key`, the same on every attempt, by which the origin recognises a
@@ -564,7 +586,7 @@ impl fmt::Debug for RequestBuilder {
 #[cfg(feature = "json")]
 fn typed_body(parts: &mut Parts, body: Body, content_type: &'static str) {
     parts.body = body;
-    parts.one_shot = false;
+    parts.is_moved = false;
     let value = HeaderValue::from_static(content_type);
     parts
         .headers_mut()

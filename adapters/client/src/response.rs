@@ -155,11 +155,13 @@ impl Response {
         self.body.chunk().await
     }
 
-    /// The whole body. One that came with the head is not copied, and nothing is waited for.
+    /// The whole body. One that came with the head is not copied, and nothing is waited for. It is of
+    /// at most 64 MiB, unless that is set
+    /// ([`max_response_body`](crate::RequestBuilder::max_response_body)).
     ///
     /// # Errors
     ///
-    /// As [`Response::chunk`].
+    /// As [`Response::chunk`]; [`Kind::BodyTooLarge`] where it is larger.
     ///
     /// # Cancel safety
     ///
@@ -169,12 +171,29 @@ impl Response {
         self.body.bytes()
     }
 
+    /// The whole body, of at most `max` bytes, whatever is set otherwise. A length that the peer
+    /// announces is believed at once; without one the bytes are counted as they come.
+    ///
+    /// # Errors
+    ///
+    /// As [`Response::bytes`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Response::bytes`]. So is the rest of a body that is too large given up: up to 64 KiB are
+    /// drained within 50 ms, and a longer rest closes its connection.
+    pub async fn bytes_capped(self, max: u64) -> Result<Bytes, Error> {
+        let url = self.url;
+        let bytes = self.body.bytes_capped(max).await;
+        bytes.map_err(|error| error.with_url(url.as_str()))
+    }
+
     /// The whole body as text. It is taken as UTF-8, whatever `Content-Type` says; invalid sequences
     /// become U+FFFD.
     ///
     /// # Errors
     ///
-    /// As [`Response::chunk`].
+    /// As [`Response::bytes`].
     ///
     /// # Cancel safety
     ///
@@ -189,7 +208,7 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// As [`Response::chunk`]; `Kind::Decode` where the body is not the JSON that `T` asks for.
+    /// As [`Response::bytes`]; `Kind::Decode` where the body is not the JSON that `T` asks for.
     ///
     /// # Cancel safety
     ///

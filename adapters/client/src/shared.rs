@@ -13,6 +13,7 @@ use std::task::{Context, Waker};
 use chacha20::ChaCha8Rng;
 use fulmar_core::fault::{Fault, FaultKind, Phase};
 use fulmar_core::pool::{Discard, Pool, Slot};
+use fulmar_core::spool::Allowance;
 use fulmar_core::time::Instant;
 use fulmar_core::timer::{TimerKey, Timers};
 use fulmar_core::trace::{Event, Record};
@@ -51,6 +52,8 @@ pub(crate) struct Shared {
     /// Whether there is a cap on the client's calls in flight.
     pub(crate) is_capped: AtomicBool,
     state: Mutex<State>,
+    /// What may be kept of bodies that are sent.
+    pub(crate) spooled: Mutex<Allowance>,
     calls: AtomicU64,
     /// Drivers that went away with their runtime: who registered with one registers anew.
     lost: AtomicU32,
@@ -194,6 +197,7 @@ impl Shared {
                 "another handshake with the server is under way",
             )),
             is_capped: AtomicBool::new(settings.max_in_flight.is_some()),
+            spooled: Mutex::new(Allowance::new(settings.spool.0)),
             settings,
             origin: OnceLock::new(),
             state: Mutex::new(state),

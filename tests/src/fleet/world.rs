@@ -239,6 +239,7 @@ impl<'a> World<'a> {
         }
         let head = HeadFacts {
             body_pulled: false,
+            body_committed: false,
             ..HeadFacts::new(status)
         };
         let (call, rng, now) = (&mut running.call, &mut self.draws, self.now);

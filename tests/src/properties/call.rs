@@ -6,8 +6,6 @@ mod model;
 mod reading;
 mod tables;
 
-use std::sync::Arc;
-
 use fulmar_core::budget::Budget;
 use fulmar_core::call::{Call, Outcome, Verdict};
 use fulmar_core::fault::{Fate, Fault, FaultKind, Phase};
@@ -60,7 +58,7 @@ impl World {
         let overall = reading::overall(script, self.now);
         let mut run = Run {
             model: Model::new(request, rules, self.budget.clone()),
-            call: Call::new(request, Arc::new(rules.policy())),
+            call: rules.call(request),
             overall,
             number: 0,
             failed: 0,

@@ -5,6 +5,7 @@ mod support;
 
 mod batches;
 mod bodies;
+mod body_limits;
 mod cancellation;
 mod closing;
 mod deadlines;
@@ -31,6 +32,7 @@ mod scopes;
 mod settings;
 mod shutdown;
 mod speeds;
+mod spools;
 mod stale;
 mod stops;
 mod storms;

@@ -2,9 +2,12 @@
 
 use std::sync::{Arc, Mutex};
 
-use fulmar_sim::{DeadlineHeader, IdempotencyKey, Retry, Ruling, Seen, Sim, StopReason, header};
+use fulmar_sim::{
+    ClientBuilder, DeadlineHeader, IdempotencyKey, Profile, Retry, Ruling, Seen, Sim, StopReason,
+    header,
+};
 
-use super::retries::{scripted, status, steady, with};
+use super::retries::{retry_after, scripted, status, steady, with};
 use super::support::{builder, client, echo, ms, secs};
 
 /// Answers as told and keeps the values of one field.
@@ -128,6 +131,50 @@ fn a_call_that_fails_while_the_gate_is_shut_waits_for_it() {
         assert!(handle.now().since_origin() >= secs(4));
     });
     run.expect();
+}
+
+/// A call that would wait for ten minutes is told to wait for five; another call fails meanwhile,
+/// and tries again when, in seconds?
+fn other_call_after(client: impl FnOnce(&Sim) -> ClientBuilder) -> u64 {
+    let mut sim = Sim::seeded(1);
+    scripted(&sim, |n| {
+        Some(match n {
+            0 => retry_after(503, 300),
+            1 => status(502),
+            _ => status(200),
+        })
+    });
+    let (client, handle) = (client(&sim).build().unwrap(), sim.handle());
+    let run = sim.run(async move {
+        let told = client.clone();
+        handle.spawn(async move {
+            let patient = steady(2).retry_after_max(secs(600));
+            let get = told.get("http://api.test/told").retry(patient);
+            let answer = get.timeout(secs(1_000)).send().await.unwrap();
+            assert_eq!((answer.status().as_u16(), answer.attempts()), (200, 2));
+            assert!(answer.elapsed() >= secs(300), "{:?}", answer.elapsed());
+        });
+        handle.sleep(secs(1)).await;
+        let other = client.get("http://api.test/other").send().await.unwrap();
+        assert_eq!((other.status().as_u16(), other.attempts()), (200, 2));
+        let after = handle.now().since_origin();
+        handle.sleep(secs(600)).await;
+        after
+    });
+    run.expect().as_secs()
+}
+
+#[test]
+fn the_patience_of_one_call_does_not_hold_the_others_back() {
+    // A tenth of the wait is added at random.
+    let usual = other_call_after(|sim| builder(sim).retry(steady(2)));
+    assert!((60..=66).contains(&usual), "{usual}");
+    let patient = steady(2).retry_after_max(secs(200));
+    let set = other_call_after(|sim| builder(sim).retry(patient));
+    assert!((200..=220).contains(&set), "{set}");
+    let hasty = Profile::new().retry(steady(2).retry_after_max(secs(10)));
+    let profile = other_call_after(|sim| builder(sim).profile("api.test", hasty));
+    assert!((10..=11).contains(&profile), "{profile}");
 }
 
 #[test]

@@ -110,16 +110,27 @@ pub(crate) enum Body {
     OneShot,
     /// A stream whose bytes come after 50 ms.
     Late,
+    /// A stream that is kept while it is sent.
+    Spooled,
+    /// One that is a byte longer than what is kept.
+    Committed,
 }
 
 impl Body {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 7] = [
         Self::Empty,
         Self::Bytes,
         Self::Factory,
         Self::OneShot,
         Self::Late,
+        Self::Spooled,
+        Self::Committed,
     ];
+
+    /// Whether what is pulled is gone.
+    fn is_one_shot(self) -> bool {
+        matches!(self, Self::OneShot | Self::Late | Self::Committed)
+    }
 
     fn make(self, pulls: &Arc<AtomicUsize>, handle: &Handle) -> RequestBody {
         let (pulls, handle) = (pulls.clone(), handle.clone());
@@ -138,6 +149,7 @@ impl Body {
             Self::Factory => RequestBody::factory(move || stream(false), Some(7)),
             Self::OneShot => RequestBody::stream(stream(false)),
             Self::Late => RequestBody::stream(stream(true)),
+            Self::Spooled | Self::Committed => RequestBody::spooled(stream(false), None),
         }
     }
 }
@@ -237,8 +249,7 @@ pub(crate) fn run(cell: Cell) -> Seen {
         .iter()
         .map(|bytes| (!is_whole(bytes)).then_some(bytes.len()))
         .collect();
-    let is_one_shot = matches!(cell.body, Body::OneShot | Body::Late);
-    let pulled = is_one_shot && pulls.load(Ordering::Relaxed) > 0 && outcome.is_err();
+    let pulled = cell.body.is_one_shot() && pulls.load(Ordering::Relaxed) > 0 && outcome.is_err();
     Seen {
         told: Told { outcome, saw },
         pulled,
@@ -248,12 +259,14 @@ pub(crate) fn run(cell: Cell) -> Seen {
 
 fn client(sim: &Sim, cell: Cell, plan: &Arc<Plan>) -> Client {
     let backoff = Backoff::constant(Duration::from_millis(100)).jitter(Jitter::None);
+    let spool = if cell.body == Body::Committed { 6 } else { 7 };
     let net = Flaky {
         inner: sim.net("laptop"),
         plan: plan.clone(),
     };
     Client::builder(net)
         .tls(ToyConnector)
+        .spool_limits(1 << 20, spool)
         .retry(Retry::new(cell.attempts).backoff(backoff))
         .build()
         .unwrap()

@@ -198,6 +198,25 @@ fn the_longest_wait_is_still_waited() {
 }
 
 #[test]
+fn what_one_call_is_told_holds_others_back_for_as_long_as_their_policy_waits() {
+    let own = |secs| Retry::default().retry_after_max(Duration::from_secs(secs));
+    for (patience, asked, shut) in [(600, 300, 60), (600, 20, 20), (1, 300, 60), (1, 20, 20)] {
+        let mut scene = Scene::with(GET, own(patience));
+        scene.call = scene.call.clone().with_common(&Retry::default());
+        scene.answers(&HeadFacts {
+            retry_after: Some(Duration::from_secs(asked)),
+            ..HeadFacts::new(503)
+        });
+        let is_shut = scene.budget.shut_for(scene.now);
+        assert_eq!(
+            is_shut,
+            Some(Duration::from_secs(shut)),
+            "{patience} {asked}"
+        );
+    }
+}
+
+#[test]
 fn a_rule_of_the_users_own_looks_at_every_status_and_at_no_failure_behind_a_delivered_part() {
     assert!(Call::is_plain(200) && !Call::is_plain(503));
     let plain = Scene::new(GET).call;

@@ -16,6 +16,11 @@ const ONE_SHOT: Request = Request {
     ..PUT
 };
 
+const SPOOLED: Request = Request {
+    replay: Replay::Spooled,
+    ..PUT
+};
+
 /// Row 3: the connection was gone before a byte went out.
 fn unsent() -> AttemptFacts {
     on_reused(FaultKind::BrokenPipe, Phase::Write, 0)
@@ -115,6 +120,24 @@ fn row_8_a_body_that_was_pulled_from_cannot_be_sent_again() {
     };
     let expected = stop(StopReason::BodyNotReplayable, Fate::MaybeProcessed);
     assert_eq!(Scene::new(ONE_SHOT).fails(&facts), expected);
+}
+
+#[test]
+fn a_spooled_body_can_be_sent_again_until_it_is_committed() {
+    for (body_committed, is_free) in [(false, true), (true, false)] {
+        let facts = AttemptFacts {
+            body_pulled: true,
+            body_committed,
+            ..unanswered()
+        };
+        let verdict = Scene::new(SPOOLED).fails(&facts);
+        if is_free {
+            free(&verdict);
+        } else {
+            let expected = stop(StopReason::BodyNotReplayable, Fate::MaybeProcessed);
+            assert_eq!(verdict, expected);
+        }
+    }
 }
 
 #[test]

@@ -132,12 +132,12 @@ impl Error {
         self.0.kind == Kind::Builder
     }
 
-    /// Whether the request cannot be sent as it is.
+    /// Whether the request cannot be sent as it is, or its body not [again](Kind::BodyReplayMismatch).
     pub fn is_request(&self) -> bool {
-        self.0.kind == Kind::Request
+        matches!(self.0.kind, Kind::Request | Kind::BodyReplayMismatch)
     }
 
-    /// Whether the response's body failed, by the connection, a timeout or its framing.
+    /// Whether the response's body failed, by the connection, a timeout, its framing or its size.
     pub fn is_body(&self) -> bool {
         self.0.phase == Some(Phase::Body) && self.0.kind != Kind::Decode
     }

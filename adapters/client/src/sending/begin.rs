@@ -63,7 +63,12 @@ impl Live {
             return Poll::Ready(Ok(None));
         }
         let connection = h1.id;
-        self.upload = Upload::new(parts.body.attempt());
+        let body = parts.body.attempt(shared);
+        self.upload = if parts.was_pulled {
+            Upload::again(body)
+        } else {
+            Upload::new(body)
+        };
         if !parts.stamp(shared, now, self.clocks.overall(), self.call.attempt()) {
             self.step = Step::Exchanging(Exchange::H1(h1));
             return self.expire(shared, parts, now, Phase::Total);
@@ -127,9 +132,10 @@ impl Parts {
         host.map_or_else(own, str::to_owned)
     }
 
-    /// A stream that nobody pulled from can still be sent.
-    pub(super) fn take_back(&mut self, upload: Upload) {
-        if self.one_shot && !upload.pulled && upload.body.is_one_shot() {
+    /// A stream that nobody pulled from can still be sent, and one of which all is kept.
+    pub(super) fn take_back(&mut self, mut upload: Upload) {
+        self.was_pulled |= upload.pulled;
+        if self.is_moved && upload.body.rewind(upload.pulled) {
             self.body = upload.body;
         }
     }

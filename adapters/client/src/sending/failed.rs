@@ -58,6 +58,10 @@ impl Live {
                 let error = Error::new(Kind::Request).caused_by(error);
                 self.refuse(shared, parts, now, error)
             }
+            Failure::Mismatch(error) => {
+                let error = Error::new(Kind::BodyReplayMismatch).caused_by(error);
+                self.refuse(shared, parts, now, error.at(Phase::Write))
+            }
             Failure::Body(error) => {
                 let error = Error::new(Kind::Request).caused_by(error);
                 self.refuse(shared, parts, now, error.at(Phase::Write))
@@ -147,7 +151,8 @@ impl Live {
         cause: Cause,
     ) -> (AttemptFacts, Via) {
         let upload = std::mem::replace(&mut self.upload, Upload::new(Body::empty()));
-        let body_pulled = upload.pulled && parts.one_shot;
+        let body_pulled = upload.pulled && parts.is_moved;
+        let body_committed = upload.body.is_committed();
         parts.take_back(upload);
         self.tell_dial(now);
         let (mut accepted, mut response_bytes, mut via) = (0, 0, Via::default());
@@ -173,6 +178,7 @@ impl Live {
             response_bytes,
             delivered: 0,
             body_pulled,
+            body_committed,
             cause,
         };
         (facts, via)

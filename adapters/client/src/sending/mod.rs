@@ -130,6 +130,7 @@ impl Future for Sending {
                 Ok(Some(response)) => return Poll::Ready(Ok(response)),
                 Err(error) => {
                     live.end(shared, now, || outcome_of(&error));
+                    parts.body = Body::empty();
                     return Poll::Ready(Err(error));
                 }
             }
@@ -159,9 +160,10 @@ impl Live {
             .and_then(|o| o.limits.as_ref())
             .unwrap_or(&settings.phase_limits);
         let deadline = options.and_then(|o| o.deadline);
-        let retry = options
-            .and_then(|o| o.retry.as_ref())
+        let common = options
+            .and_then(|o| o.profile.as_ref()?.retry.as_ref())
             .unwrap_or(&settings.retry);
+        let retry = options.and_then(|o| o.retry.as_ref()).unwrap_or(common);
         let id = if settings.observer.is_some() {
             shared.next_call()
         } else {
@@ -177,7 +179,7 @@ impl Live {
             id,
             started: now,
             clocks: Clocks::with_limits(now, limits, deadline),
-            call: Call::new(parts.facts(), retry.clone()),
+            call: Call::new(parts.facts(), retry.clone()).with_common(common),
             registration: Registration::default(),
             step: match pass {
                 Some(_) => Step::Entering,
@@ -237,6 +239,10 @@ impl Live {
         // Told first: mostly there is none to drop.
         if self.pass.is_some() {
             self.pass = None;
+        }
+        // Whoever keeps the future does not keep the body.
+        if self.upload.pulled {
+            self.upload = Upload::new(Body::empty());
         }
         if self.registration.is_registered() {
             shared.locked(|state| self.registration.remove(state));

@@ -94,7 +94,8 @@ impl Live {
         shared.emit(self.id, || Event::BodyEnded {
             bytes: body.len() as u64,
         });
-        self.deliver(shared, parts, now, head, body.into(), summary)
+        let body = Body::whole(body, parts.max_response_body(shared), &parts.url);
+        self.deliver(shared, parts, now, head, body, summary)
     }
 
     fn handle_head(
@@ -122,16 +123,19 @@ impl Live {
         self.clocks.entered(now, Phase::Body);
         // Until the reader asks, its clock stands still: a slow consumer is not a slow peer.
         self.clocks.suspended(now, true);
+        let mut upload = std::mem::replace(&mut self.upload, Upload::new(Body::empty()));
+        upload.body.commit();
         let mut incoming = Incoming::new(
             shared.clone(),
             exchange,
-            std::mem::replace(&mut self.upload, Upload::new(Body::empty())),
+            upload,
             self.clocks.clone(),
             std::mem::take(&mut self.registration),
             self.id,
             (parts.method.clone(), parts.url.clone()),
             (self.call.clone(), self.reused),
         );
+        incoming.max = parts.max_response_body(shared);
         incoming.pass = self.pass.take();
         let body = Body::incoming(Box::new(incoming));
         self.deliver(shared, parts, now, head, body, summary)
@@ -232,6 +236,7 @@ impl Live {
             response_bytes,
             expected: parts.has("expect"),
             body_pulled: self.upload.pulled,
+            body_committed: self.upload.body.is_committed(),
             ..HeadFacts::new(head.status().as_u16())
         }
     }
