@@ -193,7 +193,7 @@ impl Shared {
                 (usize::MAX, settings.handshakes),
                 "another handshake with the server is under way",
             )),
-            is_capped: AtomicBool::new(settings.max_in_flight.is_some()),
+            is_capped: AtomicBool::new(settings.in_flight.is_some()),
             settings,
             origin: OnceLock::new(),
             state: Mutex::new(state),

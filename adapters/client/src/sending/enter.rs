@@ -37,6 +37,7 @@ impl Live {
         });
         let error = match entered {
             in_flight::Progress::Inside => {
+                pass.begin(now);
                 self.step = Step::Begin;
                 return Poll::Ready(Ok(None));
             }

@@ -100,6 +100,9 @@ impl Live {
         cause: Cause,
         error: Error,
     ) -> Progress {
+        if let Some(pass) = &self.pass {
+            pass.handle_failure(now, &cause);
+        }
         let upload = std::mem::replace(&mut self.upload, Upload::new(Body::empty()));
         let body_pulled = upload.pulled && parts.one_shot;
         parts.take_back(upload);

@@ -215,6 +215,9 @@ impl Live {
                 }
             }
             Step::Resting(until) if now >= *until => {
+                if let Some(pass) = &mut self.pass {
+                    pass.begin(now);
+                }
                 self.step = Step::Begin;
                 Poll::Ready(Ok(None))
             }
@@ -223,12 +226,20 @@ impl Live {
         }
     }
 
+    /// Another call may be in flight instead.
+    #[cold]
+    fn leave(&mut self, now: Instant, outcome: Outcome) {
+        if let (Some(pass), Outcome::Status(status)) = (self.pass.take(), outcome) {
+            pass.handle_status(now, status);
+        }
+    }
+
     /// The call is over: nobody is to wake it, and those who watch hear how it ended.
-    fn end(&mut self, shared: &Shared, now: Instant, outcome: impl FnOnce() -> Outcome) {
+    fn end(&mut self, shared: &Shared, now: Instant, outcome: impl Fn() -> Outcome) {
         self.step = Step::Over;
         // Told first: mostly there is none to drop.
         if self.pass.is_some() {
-            self.pass = None;
+            self.leave(now, outcome());
         }
         if self.registration.is_registered() {
             shared.locked(|state| self.registration.remove(state));

@@ -117,7 +117,10 @@ impl Live {
             parts.url.clone(),
             (self.call.attempt(), self.call.attempts().to_vec()),
         );
-        incoming.pass = self.pass.take();
+        if let Some(pass) = self.pass.take() {
+            pass.handle_status(now, head.status().as_u16());
+            incoming.pass = Some(pass);
+        }
         let body = Body::incoming(Box::new(incoming));
         self.deliver(shared, parts, now, head, body, summary)
     }
@@ -175,7 +178,13 @@ impl Live {
         head: &ResponseHead,
     ) -> Result<Option<StopReason>, Again> {
         match self.judge(shared, parts, now, head) {
-            Verdict::Retry(again) => Err(again),
+            Verdict::Retry(again) => {
+                // Of a response that is delivered it hears at its end.
+                if let Some(pass) = &self.pass {
+                    pass.handle_status(now, head.status().as_u16());
+                }
+                Err(again)
+            }
             Verdict::Deliver { .. } => Ok(self.call.stop_reason()),
             Verdict::Stop { reason, .. } => Ok(Some(reason)),
         }
