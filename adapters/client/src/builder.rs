@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fulmar_core::adaptive::Adaptive;
 use fulmar_core::deadline::{DeadlineHeader, PhaseLimits, Timeouts};
 use fulmar_core::http::EncodedFields;
 use fulmar_core::retry::Retry;
@@ -17,6 +18,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use crate::client::Client;
 use crate::dns::{Dns, DnsBuilder, Resolve};
 use crate::error::{Error, Kind};
+use crate::in_flight::Cap;
 use crate::net::{Net, SocketOptions};
 use crate::observer::Observer;
 use crate::profile::{Manner, Profile};
@@ -40,7 +42,7 @@ pub(crate) struct Settings {
     pub(crate) unix_socket: Option<Arc<Path>>,
     /// The first that matches is the one.
     pub(crate) profiles: Vec<Arc<Manner>>,
-    pub(crate) max_in_flight: Option<usize>,
+    pub(crate) in_flight: Option<Cap>,
     pub(crate) dns: Dns,
     pub(crate) tls: Option<Arc<dyn Connector>>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
@@ -64,12 +66,11 @@ impl Settings {
     /// The client's, and those of profiles by their numbers.
     pub(crate) fn turnstiles(&self) -> Vec<Turnstile> {
         let profiles = self.profiles.iter().filter_map(|manner| manner.in_flight);
-        let limits = profiles.map(|(_, calls)| calls);
-        let client = self.max_in_flight.unwrap_or(usize::MAX);
+        let client = self.in_flight.unwrap_or(Cap::Fixed(usize::MAX));
         let waiters = self.pool.effective_limits().waiters.unwrap_or(u32::MAX) as usize;
         std::iter::once(client)
-            .chain(limits)
-            .map(|limit| Turnstile::new(limit, waiters))
+            .chain(profiles.map(|(_, cap)| cap))
+            .map(|cap| cap.turnstile(waiters))
             .collect()
     }
 }
@@ -89,7 +90,7 @@ pub struct ClientBuilder {
     dns: DnsBuilder,
     shared_dns: Option<Dns>,
     profiles: Vec<(String, Profile)>,
-    max_in_flight: Option<usize>,
+    in_flight: Option<Cap>,
     tls: Option<Arc<dyn Connector>>,
     observer: Option<Arc<dyn Observer>>,
     propagation: Propagation,
@@ -116,7 +117,7 @@ impl ClientBuilder {
             dns: DnsBuilder::default(),
             shared_dns: None,
             profiles: Vec::new(),
-            max_in_flight: None,
+            in_flight: None,
             tls: None,
             observer: None,
             propagation: Propagation::default(),
@@ -274,7 +275,18 @@ impl ClientBuilder {
     /// wait for itself. A connection that was upgraded is no longer in flight. As many may wait as
     /// for connections ([`Limits::waiters`](pool::Limits::waiters)).
     pub fn max_in_flight(mut self, calls: usize) -> Self {
-        self.max_in_flight = Some(calls);
+        self.in_flight = Some(Cap::Fixed(calls));
+        self
+    }
+
+    /// Has the cap on calls in flight find itself, instead of [`max_in_flight`](Self::max_in_flight):
+    /// whichever is set last. Default: no cap.
+    ///
+    /// An attempt's latency is from its start to its response's head; 429, 503 and the timeouts
+    /// from the dial to the head are overloads, as are those of the system. Where hosts differ, a
+    /// [`Profile`] for each pattern has a cap of its own.
+    pub fn adaptive_in_flight(mut self, settings: Adaptive) -> Self {
+        self.in_flight = Some(Cap::Adaptive(settings));
         self
     }
 
@@ -367,6 +379,8 @@ impl ClientBuilder {
         self.timeouts.validate().map_err(|e| wrong(e.into()))?;
         self.retry.validate().map_err(|e| wrong(e.into()))?;
         self.pool.validate().map_err(|e| wrong(e.into()))?;
+        let cap = self.in_flight.map_or(Ok(()), Cap::validate);
+        cap.map_err(|e| wrong(e.into()))?;
         if self.shared_dns.is_none() {
             let dns = std::mem::take(&mut self.dns).build()?;
             self.shared_dns = Some(dns);
@@ -410,7 +424,7 @@ impl ClientBuilder {
             socket: self.socket,
             unix_socket: self.unix_socket.map(Arc::from),
             profiles,
-            max_in_flight: self.max_in_flight,
+            in_flight: self.in_flight,
             dns: self.shared_dns.unwrap_or_default(),
             tls: self.tls,
             observer: self.observer,

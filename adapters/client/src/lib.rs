@@ -28,7 +28,11 @@ mod in_flight;
 mod incoming;
 mod lanes;
 mod latencies;
+<<<<<<< HEAD
 mod milestones;
+=======
+mod limiter;
+>>>>>>> helpers
 mod observer;
 mod profile;
 mod propagation;
@@ -51,6 +55,7 @@ pub mod session;
 pub mod websocket;
 
 pub use bytes::Bytes;
+pub use fulmar_core::adaptive::{Adaptive, AdaptiveError, Sample};
 pub use fulmar_core::backoff::{Backoff, Jitter};
 pub use fulmar_core::call::{AttemptRecord, Outcome as AttemptOutcome, Why};
 pub use fulmar_core::deadline::{DeadlineHeader, MinSpeed, Spent, Timeouts};
@@ -71,6 +76,7 @@ pub use error::{Error, Kind, TimeoutLimit};
 pub use explain::{Admission, Explanation, Lookup, RetryVerdict, Retrying, Transport};
 pub use idempotency::IdempotencyKey;
 pub use latencies::{Histogram, HostLatencies, Latencies};
+pub use limiter::{Acquire, Limiter, Permit};
 pub use observer::Observer;
 pub use profile::Profile;
 pub use request::RequestBuilder;

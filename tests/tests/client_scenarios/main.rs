@@ -3,6 +3,7 @@
 
 mod support;
 
+mod adaptive;
 mod batches;
 mod bodies;
 mod body_limits;

@@ -225,6 +225,9 @@ impl Live {
                 }
             }
             Step::Resting(until) if now >= *until => {
+                if let Some(pass) = &mut self.pass {
+                    pass.begin(now);
+                }
                 self.step = Step::Begin;
                 Poll::Ready(Ok(None))
             }
@@ -233,12 +236,20 @@ impl Live {
         }
     }
 
+    /// Another call may be in flight instead.
+    #[cold]
+    fn leave(&mut self, now: Instant, outcome: Outcome) {
+        if let (Some(pass), Outcome::Status(status)) = (self.pass.take(), outcome) {
+            pass.handle_status(now, status);
+        }
+    }
+
     /// The call is over: nobody is to wake it, and those who watch hear how it ended.
-    fn end(&mut self, shared: &Shared, now: Instant, outcome: impl FnOnce() -> Outcome) {
+    fn end(&mut self, shared: &Shared, now: Instant, outcome: impl Fn() -> Outcome) {
         self.step = Step::Over;
         // Told first: mostly there is none to drop.
         if self.pass.is_some() {
-            self.pass = None;
+            self.leave(now, outcome());
         }
         // Whoever keeps the future does not keep the body.
         if self.upload.pulled {

@@ -135,8 +135,15 @@ impl Live {
             (parts.method.clone(), parts.url.clone()),
             (self.call.clone(), self.reused),
         );
+<<<<<<< HEAD
         incoming.max = parts.max_response_body(shared);
         incoming.pass = self.pass.take();
+=======
+        if let Some(pass) = self.pass.take() {
+            pass.handle_status(now, head.status().as_u16());
+            incoming.pass = Some(pass);
+        }
+>>>>>>> helpers
         let body = Body::incoming(Box::new(incoming));
         self.deliver(shared, parts, now, head, body, summary)
     }
@@ -194,7 +201,13 @@ impl Live {
         head: &ResponseHead,
     ) -> Result<Option<StopReason>, Again> {
         match self.judge(shared, parts, now, head) {
-            Verdict::Retry(again) => Err(again),
+            Verdict::Retry(again) => {
+                // Of a response that is delivered it hears at its end.
+                if let Some(pass) = &self.pass {
+                    pass.handle_status(now, head.status().as_u16());
+                }
+                Err(again)
+            }
             Verdict::Deliver { .. } => Ok(self.call.stop_reason()),
             Verdict::Stop { reason, .. } => Ok(Some(reason)),
         }
