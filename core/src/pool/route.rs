@@ -32,6 +32,8 @@ pub(super) enum Protocol {
 pub(super) struct Route {
     pub(super) counts: Counts,
     pub(super) waiting: u32,
+    /// Connections whose address is one of its name's.
+    pub(super) followers: u32,
     /// Idle connections that are lent, to be looked at.
     pub(super) lent: u32,
     /// Idle exclusive connections, newest last.
@@ -79,6 +81,7 @@ impl Route {
         Self {
             counts: Counts::default(),
             waiting: 0,
+            followers: 0,
             lent: 0,
             idle: List::new(),
             any: List::new(),

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fulmar_sim::net::{Answer, BoxFuture, Family, Fault as NetFault, FaultKind, Net};
-use fulmar_sim::{Dns, Fault, Kind, Phase, Resolve, Retry, Sim, Timeouts};
+use fulmar_sim::{Client, Dns, Fault, Kind, Phase, PoolConfig, Resolve, Retry, Sim, Timeouts};
 
 use super::support::{at, builder, client, echo, join_all, ms, secs, text, until};
 
@@ -303,6 +303,55 @@ fn connections_to_an_address_that_left_its_name_are_drained() {
         );
     });
     run.expect();
+}
+
+/// How often a name is looked up in five minutes, with an answer that holds for ten seconds and one
+/// connection, which `request` opens and keeps.
+fn lookups_of<F: Future>(request: impl FnOnce(Client) -> F) -> usize {
+    let mut sim = Sim::seeded(1);
+    sim.host("api.test").addrs([FIRST]);
+    sim.serve("api.test:80", |mut conn| async move {
+        while let Some(request) = conn.request().await? {
+            if request.header("upgrade").is_some() {
+                conn.write_all("HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+                    .await?;
+            } else {
+                conn.respond(200, "").await?;
+            }
+        }
+        Ok(())
+    });
+    let resolver = Listed::new(&sim, |_, _| found(&[FIRST], Some(secs(10))));
+    let asked = resolver.asked.clone();
+    let config = PoolConfig {
+        idle_timeout: Some(secs(600)),
+        ..PoolConfig::new()
+    };
+    let client = builder(&sim).resolver(resolver).pool(config);
+    let client = client.build().unwrap();
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let kept = request(client.clone()).await;
+        handle.sleep(secs(300)).await;
+        assert_eq!(client.gauges().total, 1);
+        drop(kept);
+    });
+    run.expect();
+    asked.load(Ordering::Relaxed)
+}
+
+#[test]
+fn an_idle_connection_has_its_name_renewed_and_an_upgraded_one_does_not() {
+    let idle = lookups_of(|client| async move {
+        text(&client, "http://api.test/").await.unwrap();
+    });
+    assert!(idle > 25, "{idle}");
+    let upgraded = lookups_of(|client| async move {
+        let get = client.get("http://api.test/").upgrade("x");
+        get.send().await.unwrap().upgrade().await.unwrap()
+    });
+    // Those within the half minute in which the name was used.
+    assert!(upgraded <= 4, "{upgraded}");
 }
 
 #[test]
