@@ -1324,6 +1324,38 @@ fn a_refresh_that_drops_an_address_closes_idle_connections_to_it_and_busy_ones_a
 }
 
 #[test]
+fn a_route_follows_its_name_as_long_as_a_connection_would_have_to_leave() {
+    let mut s = Scene::new(Limits::new());
+    let addr = IpAddr::from([192, 0, 2, 1]);
+    let open = |s: &mut Scene, addr: Option<IpAddr>| {
+        let (ticket, slot) = s.dial(A);
+        s.pool.note_address(slot, addr);
+        s.connect(slot, "x");
+        s.taken(ticket).0
+    };
+    open(&mut s, None);
+    assert!(!s.pool.is_following(A));
+    let (upgraded, closed) = (open(&mut s, Some(addr)), open(&mut s, Some(addr)));
+    let (leaving, idle) = (open(&mut s, Some(addr)), open(&mut s, Some(addr)));
+    s.pool.handle_upgraded(upgraded);
+    s.pool.discard(s.now, closed, Discard::Spent);
+    s.park(idle, "idle");
+    assert!(s.pool.is_following(A));
+    s.pool
+        .handle_addresses(s.now, A, &[[192, 0, 2, 2].into()], &mut s.rng);
+    assert!(!s.pool.is_following(A));
+    assert_eq!(s.evicted(), ["idle"]);
+    s.park(leaving, "leaving");
+    assert_eq!(s.evicted(), ["leaving"]);
+    // The place of one that followed tells nothing of the next one there.
+    for _ in 0..3 {
+        open(&mut s, None);
+    }
+    assert!(!s.pool.is_following(A) && !s.pool.is_following(B));
+    assert_eq!(s.pool.gauges().busy, 5);
+}
+
+#[test]
 fn a_busy_connection_to_a_dropped_address_serves_waiters_for_half_a_minute_at_most() {
     let mut s = Scene::new(Limits::new().per_origin(1));
     let (ticket, slot) = s.dial(A);

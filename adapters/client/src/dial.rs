@@ -307,7 +307,10 @@ impl Race {
             Lookup::Only(Record::Any)
         };
         let dial = match dns.known_addresses(bare_host(&task.url)) {
-            Some(addrs) => Dial::to(now, &addrs, port, deadline, Config::default(), &[]),
+            Some(addrs) => {
+                let known = dns.known_of(&addrs, port);
+                Dial::to(now, &addrs, port, deadline, Config::default(), &known)
+            }
             None => Dial::by_name(now, port, lookup, deadline, Config::default()),
         };
         Self {

@@ -28,11 +28,8 @@ mod in_flight;
 mod incoming;
 mod lanes;
 mod latencies;
-<<<<<<< HEAD
-mod milestones;
-=======
 mod limiter;
->>>>>>> helpers
+mod milestones;
 mod observer;
 mod profile;
 mod propagation;

@@ -3,12 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-<<<<<<< HEAD
-use fulmar_core::deadline::Timeouts;
-=======
 use fulmar_core::adaptive::Adaptive;
-use fulmar_core::deadline::{PhaseLimits, Timeouts};
->>>>>>> helpers
+use fulmar_core::deadline::Timeouts;
 use fulmar_core::http::EncodedFields;
 use fulmar_core::pattern::HostPattern;
 use fulmar_core::retry::Retry;

@@ -196,12 +196,8 @@ impl Shared {
                 (usize::MAX, settings.handshakes),
                 "another handshake with the server is under way",
             )),
-<<<<<<< HEAD
-            is_capped: AtomicBool::new(settings.max_in_flight.is_some()),
-            spooled: Mutex::new(Allowance::new(settings.spool.0)),
-=======
             is_capped: AtomicBool::new(settings.in_flight.is_some()),
->>>>>>> helpers
+            spooled: Mutex::new(Allowance::new(settings.spool.0)),
             settings,
             origin: OnceLock::new(),
             state: Mutex::new(state),

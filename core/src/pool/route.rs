@@ -33,6 +33,8 @@ pub(super) enum Protocol {
 pub(super) struct Route {
     pub(super) counts: Counts,
     pub(super) waiting: u32,
+    /// Connections whose address is one of its name's.
+    pub(super) followers: u32,
     /// Idle connections that are lent, to be looked at.
     pub(super) lent: u32,
     /// Idle exclusive connections, newest last.
@@ -84,6 +86,7 @@ impl Route {
         Self {
             counts: Counts::default(),
             waiting: 0,
+            followers: 0,
             lent: 0,
             idle: List::new(),
             any: [const { List::new() }; Lane::COUNT],

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fulmar_sim::net::{Answer, BoxFuture, Family, Fault as NetFault, FaultKind, Net};
-use fulmar_sim::{Dns, Fault, Kind, Phase, Resolve, Retry, Sim, Timeouts};
+use fulmar_sim::{Client, Dns, Fault, Kind, Phase, PoolConfig, Resolve, Retry, Sim, Timeouts};
 
 use super::support::{at, builder, client, echo, join_all, ms, secs, text, until};
 
@@ -157,6 +157,52 @@ fn named_addresses_are_not_looked_up() {
 }
 
 #[test]
+fn of_two_named_addresses_a_dead_one_costs_a_quarter_of_a_second_once() {
+    let mut sim = Sim::seeded(1);
+    closing(&sim);
+    sim.between(.., Fault::half_open("10.9.0.1"));
+    let client = builder(&sim).resolve("api.test", [FIRST, SECOND]);
+    let client = client.build().unwrap();
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let mut took = Vec::new();
+        for _ in 0..3 {
+            let begun = handle.now();
+            text(&client, "http://api.test/").await.unwrap();
+            took.push(handle.now() - begun);
+        }
+        took
+    });
+    assert_eq!(*run.expect(), [ms(250 + 2 + 2), ms(2 + 2), ms(2 + 2)]);
+}
+
+#[test]
+fn of_two_networks_the_nearer_goes_first_even_on_another_port() {
+    let mut sim = Sim::seeded(1);
+    let near = IpAddr::V4(Ipv4Addr::new(10, 8, 0, 1));
+    sim.host("near.test").addrs([near]);
+    sim.host("far.test").addrs([FIRST]);
+    sim.link("laptop", "far.test").latency(ms(40));
+    for addr in ["near.test:80", "near.test:81", "far.test:80", "far.test:81"] {
+        sim.serve(addr, move |mut conn| async move {
+            while conn.request().await?.is_some() {
+                conn.respond(200, addr).await?;
+            }
+            Ok(())
+        });
+    }
+    let client = builder(&sim).resolve("api.test", [FIRST, near]);
+    let client = client.build().unwrap();
+    let run = sim.run(async move {
+        for url in ["http://near.test/", "http://far.test/"] {
+            text(&client, url).await.unwrap();
+        }
+        text(&client, "http://api.test:81/").await.unwrap()
+    });
+    assert_eq!(run.expect(), "near.test:81");
+}
+
+#[test]
 fn settings_of_names_that_contradict_each_other_do_not_build() {
     let sim = Sim::seeded(1);
     let kind = |builder: fulmar_sim::ClientBuilder| builder.build().unwrap_err().kind();
@@ -257,6 +303,55 @@ fn connections_to_an_address_that_left_its_name_are_drained() {
         );
     });
     run.expect();
+}
+
+/// How often a name is looked up in five minutes, with an answer that holds for ten seconds and one
+/// connection, which `request` opens and keeps.
+fn lookups_of<F: Future>(request: impl FnOnce(Client) -> F) -> usize {
+    let mut sim = Sim::seeded(1);
+    sim.host("api.test").addrs([FIRST]);
+    sim.serve("api.test:80", |mut conn| async move {
+        while let Some(request) = conn.request().await? {
+            if request.header("upgrade").is_some() {
+                conn.write_all("HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+                    .await?;
+            } else {
+                conn.respond(200, "").await?;
+            }
+        }
+        Ok(())
+    });
+    let resolver = Listed::new(&sim, |_, _| found(&[FIRST], Some(secs(10))));
+    let asked = resolver.asked.clone();
+    let config = PoolConfig {
+        idle_timeout: Some(secs(600)),
+        ..PoolConfig::new()
+    };
+    let client = builder(&sim).resolver(resolver).pool(config);
+    let client = client.build().unwrap();
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let kept = request(client.clone()).await;
+        handle.sleep(secs(300)).await;
+        assert_eq!(client.gauges().total, 1);
+        drop(kept);
+    });
+    run.expect();
+    asked.load(Ordering::Relaxed)
+}
+
+#[test]
+fn an_idle_connection_has_its_name_renewed_and_an_upgraded_one_does_not() {
+    let idle = lookups_of(|client| async move {
+        text(&client, "http://api.test/").await.unwrap();
+    });
+    assert!(idle > 25, "{idle}");
+    let upgraded = lookups_of(|client| async move {
+        let get = client.get("http://api.test/").upgrade("x");
+        get.send().await.unwrap().upgrade().await.unwrap()
+    });
+    // Those within the half minute in which the name was used.
+    assert!(upgraded <= 4, "{upgraded}");
 }
 
 #[test]

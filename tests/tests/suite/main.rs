@@ -37,6 +37,7 @@ mod exchanges;
 mod expectations;
 mod failures;
 mod limits;
+mod names;
 mod policies;
 mod responses;
 mod retries;

@@ -1,4 +1,5 @@
-//! Which names a client's connections depend on: those are kept up to date, and followed.
+//! Which names a client's connections depend on: those are kept up to date, and followed. What was
+//! upgraded stays where it is whatever becomes of its name, and needs none renewed.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -41,7 +42,8 @@ impl Watched {
 }
 
 impl State {
-    /// Names of this turn that have connections. Those that have none are watched no more.
+    /// Names of this turn that have connections which would follow. Those that have none are watched
+    /// no more, until the next dial.
     fn names_in_use(&mut self) -> Vec<String> {
         let mut turn = self.watched.turn();
         if let Some(last) = turn.last() {
@@ -52,7 +54,7 @@ impl State {
             let Some(routes) = watched.names.get_mut(name) else {
                 return false;
             };
-            routes.retain(|route| pool.route_gauges(route).total > 0);
+            routes.retain(|route| pool.is_following(route));
             let is_used = !routes.is_empty();
             if !is_used {
                 watched.names.remove(name);

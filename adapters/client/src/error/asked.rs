@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use fulmar_core::call::AttemptRecord;
-use fulmar_core::fault::{Fate, Fault, Phase};
+use fulmar_core::fault::{Fate, Fault, FaultKind, Phase};
 use fulmar_core::retry::StopReason;
 use http::{Method, StatusCode};
 
@@ -125,6 +125,19 @@ impl Error {
     pub fn is_connect(&self) -> bool {
         let dialling = |phase| (Phase::Dns..=Phase::Tls).contains(&phase);
         self.0.kind == Kind::Connect || self.0.phase.is_some_and(dialling)
+    }
+
+    /// Whether this side ran out of something, and the origin had no part in it: descriptors or
+    /// buffers (`EMFILE`, `ENFILE`, `ENOBUFS`), or local ports (`EADDRNOTAVAIL`).
+    ///
+    /// Each retry closes the connection that has idled longest, and waits 250 ms at least: where
+    /// that did not help, others took the place, or there was none to close. Then it takes a higher
+    /// limit of the process (`ulimit -n`), a lower
+    /// [`Limits::total`](fulmar_core::pool::Limits::total), or more local addresses.
+    pub fn is_resource_exhausted(&self) -> bool {
+        let kind = self.fault().map(|fault| fault.kind);
+        let exhausted = [FaultKind::OutOfDescriptors, FaultKind::AddressExhausted];
+        kind.is_some_and(|kind| exhausted.contains(&kind))
     }
 
     /// Whether the client's settings contradict each other.

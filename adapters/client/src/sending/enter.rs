@@ -37,11 +37,8 @@ impl Live {
         });
         let error = match entered {
             in_flight::Progress::Inside => {
-<<<<<<< HEAD
                 self.call.handle_admitted(self.clocks.spent_by(now));
-=======
                 pass.begin(now);
->>>>>>> helpers
                 self.step = Step::Begin;
                 return Poll::Ready(Ok(None));
             }

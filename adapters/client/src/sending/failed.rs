@@ -127,19 +127,11 @@ impl Live {
         cause: Cause,
         error: Error,
     ) -> Progress {
-<<<<<<< HEAD
-        let (facts, via) = self.give_up(shared, parts, now, cause);
-        let peer = via.peer.clone();
-=======
         if let Some(pass) = &self.pass {
             pass.handle_failure(now, &cause);
         }
-        let upload = std::mem::replace(&mut self.upload, Upload::new(Body::empty()));
-        let body_pulled = upload.pulled && parts.one_shot;
-        parts.take_back(upload);
-        let (facts, connection) = self.give_up(shared, now, cause, body_pulled);
-        let peer = connection.1.clone();
->>>>>>> helpers
+        let (facts, via) = self.give_up(shared, parts, now, cause);
+        let peer = via.peer.clone();
         let verdict = self.decide(shared, parts, now, &facts);
         self.call.annotate(via, self.clocks.spent_by(now));
         self.note_failure(shared, &error);

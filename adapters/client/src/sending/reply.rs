@@ -135,15 +135,11 @@ impl Live {
             (parts.method.clone(), parts.url.clone()),
             (self.call.clone(), self.reused),
         );
-<<<<<<< HEAD
         incoming.max = parts.max_response_body(shared);
-        incoming.pass = self.pass.take();
-=======
         if let Some(pass) = self.pass.take() {
             pass.handle_status(now, head.status().as_u16());
             incoming.pass = Some(pass);
         }
->>>>>>> helpers
         let body = Body::incoming(Box::new(incoming));
         self.deliver(shared, parts, now, head, body, summary)
     }
