@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Waker;
 
 use fulmar_core::fault::Phase;
 use fulmar_core::turnstile::{Entry, Ticket, Turnstile};
@@ -14,6 +13,7 @@ use fulmar_core::turnstile::{Entry, Ticket, Turnstile};
 use crate::client::Client;
 use crate::error::{Error, Kind};
 use crate::shared::{Shared, State};
+use crate::wake::wake_all;
 
 /// The turnstile of the client itself; those of profiles follow.
 pub(crate) const CLIENT: usize = 0;
@@ -134,7 +134,7 @@ impl Shared {
             }
             wakers
         });
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 }
 

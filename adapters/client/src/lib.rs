@@ -9,10 +9,12 @@
 pub mod net;
 pub mod timeline;
 
+mod alarm;
 mod basic;
 mod batch;
 mod body;
 mod builder;
+mod checked;
 mod client;
 mod dial;
 mod dns;
@@ -40,6 +42,7 @@ mod shutdown;
 mod transport;
 mod upgraded;
 mod url;
+mod wake;
 mod window;
 mod wire;
 

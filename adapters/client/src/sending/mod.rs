@@ -46,6 +46,9 @@ use crate::shared::{Registration, Shared};
 /// Dropping it at any point ends the call at once: a place in the queue, a granted connection and a
 /// retry's timer are given back, and a connection whose exchange had begun is closed (the boundary
 /// of its response is not known). Nothing is sent afterwards.
+///
+/// A call whose turn has come and that is woken, but not polled, keeps its place and whatever it was
+/// given, and others wait behind it: poll a call to its end, or drop it.
 #[must_use = "a call does nothing until it is awaited"]
 pub struct Sending {
     shared: Arc<Shared>,
@@ -253,13 +256,18 @@ impl Drop for Sending {
             return;
         }
         let now = self.shared.net.now();
-        match std::mem::replace(&mut live.step, Step::Over) {
-            Step::Exchanging(exchange) => exchange.cancel(&self.shared, false),
-            Step::Queued(ticket) => self.shared.locked(|state| state.pool.cancel(now, ticket)),
-            _ => {}
+        let step = std::mem::replace(&mut live.step, Step::Over);
+        // First: those who watch, who hear of what follows, may panic. What comes back is dropped
+        // here, outside the lock.
+        self.shared.locked(|state| {
+            if let Step::Queued(ticket) = step {
+                state.pool.cancel(now, ticket);
+            }
+            live.registration.remove(state)
+        });
+        if let Step::Exchanging(exchange) = step {
+            exchange.cancel(&self.shared, false);
         }
-        // What comes back is dropped here, outside the lock.
-        self.shared.locked(|state| live.registration.remove(state));
         self.shared.emit(live.id, || Event::CallEnded {
             outcome: Outcome::Cancelled,
             elapsed: now - live.started,
