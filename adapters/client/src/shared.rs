@@ -391,6 +391,11 @@ impl State {
         self.connections
     }
 
+    /// Buffers that nobody has.
+    pub(crate) fn spare(&self) -> &[Box<Bufs>] {
+        &self.bufs
+    }
+
     pub(crate) fn lend(&mut self) -> Option<Box<Bufs>> {
         self.bufs.pop()
     }

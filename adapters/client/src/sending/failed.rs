@@ -127,6 +127,7 @@ impl Live {
         body_pulled: bool,
     ) -> (AttemptFacts, (u64, Option<Arc<SocketAddr>>)) {
         let (mut accepted, mut response_bytes, mut connection) = (0, 0, (0, None));
+        self.paid = None;
         match std::mem::replace(&mut self.step, Step::Over) {
             Step::Exchanging(exchange) => {
                 accepted = exchange.accepted();
@@ -209,6 +210,7 @@ impl Live {
         ));
         self.clocks.end_attempt(now);
         self.fresh = again.fresh;
+        self.paid = again.cost.map(|cost| (now, cost));
         self.without_expect |= again.without_expect;
         self.reused = false;
         self.idle_for = Duration::ZERO;

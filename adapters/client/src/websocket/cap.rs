@@ -44,6 +44,11 @@ impl Cap {
         Self { state, why }
     }
 
+    /// How many are in, and how many wait.
+    pub(crate) fn gauges(&self) -> (usize, usize) {
+        self.locked(|state| (state.gate.held(), state.waiting.len()))
+    }
+
     /// Runs a section and wakes, outside the lock, those whose wait it ended.
     fn locked<R>(&self, section: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
