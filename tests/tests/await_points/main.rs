@@ -25,6 +25,7 @@ mod groups;
 mod harness;
 mod holdings;
 mod requests;
+mod sessions;
 mod sockets;
 mod threads;
 mod tokens;
