@@ -13,6 +13,7 @@ mod errors;
 mod expectations;
 mod explain;
 mod hostile;
+mod idle_closes;
 mod in_flight;
 mod jumps;
 mod limits;
