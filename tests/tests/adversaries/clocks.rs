@@ -6,7 +6,7 @@ use std::time::Duration;
 use fulmar_sim::net::BoxFuture;
 use fulmar_sim::{Client, Dns, Handle, Instant, Limits, Retry, Run, Sim, Timeouts};
 
-use crate::net::{Bend, Clock, Timers, bent};
+use crate::net::{Bend, Clock, Spawns, Timers, bent};
 use crate::server::URL;
 use crate::support::{assert_quiet, at, echo, ms, secs, silent, text};
 
@@ -189,6 +189,15 @@ fn a_timer_that_fires_early_makes_nothing_early_and_keeps_no_thread() {
                 bend.timers(timers);
             });
         }
+    }
+}
+
+#[test]
+fn a_task_may_run_before_it_is_said_to_be_spawned() {
+    for (name, life) in LIVES {
+        let _ = play(name, life, |bend, _| async move {
+            bend.spawns(Spawns::AtOnce);
+        });
     }
 }
 

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::{Duration, SystemTime};
 
 use bytes::BytesMut;
@@ -62,40 +62,63 @@ pub(crate) enum Habit {
     ForgetsTheWriter,
     /// Fails to end.
     FailsToShutDown,
+    /// Panics, whatever it is asked.
+    Panics,
     /// Says of an idle connection what is not so.
     IsNeverQuiet,
     IsAlwaysQuiet,
 }
 
+/// When a task that is spawned runs first.
+#[derive(Clone, Copy)]
+pub(crate) enum Spawns {
+    /// When its turn comes.
+    Later,
+    /// Before `spawn` returns, too.
+    AtOnce,
+}
+
 /// What can be bent while the client runs.
 #[derive(Clone)]
-pub(crate) struct Bend(Arc<Mutex<(Clock, Timers, Habit)>>);
+pub(crate) struct Bend(Arc<Mutex<Bends>>);
+
+struct Bends {
+    clock: Clock,
+    timers: Timers,
+    streams: Habit,
+    spawns: Spawns,
+}
 
 impl Bend {
     pub(crate) fn clock(&self, clock: Clock) {
-        self.0.lock().unwrap().0 = clock;
+        self.0.lock().unwrap().clock = clock;
     }
 
     pub(crate) fn timers(&self, timers: Timers) {
-        self.0.lock().unwrap().1 = timers;
+        self.0.lock().unwrap().timers = timers;
     }
 
     pub(crate) fn streams(&self, habit: Habit) {
-        self.0.lock().unwrap().2 = habit;
+        self.0.lock().unwrap().streams = habit;
     }
 
     fn habit(&self) -> Habit {
-        self.0.lock().unwrap().2
+        self.0.lock().unwrap().streams
+    }
+
+    pub(crate) fn spawns(&self, spawns: Spawns) {
+        self.0.lock().unwrap().spawns = spawns;
     }
 }
 
 /// A builder of a client on such a network, and what bends it.
 pub(crate) fn bent(sim: &Sim) -> (ClientBuilder, Bend) {
-    let bend = Bend(Arc::new(Mutex::new((
-        Clock::True,
-        Timers::True,
-        Habit::Honest,
-    ))));
+    let bend = Bend(Arc::new(Mutex::new(Bends {
+        clock: Clock::True,
+        timers: Timers::True,
+        streams: Habit::Honest,
+        spawns: Spawns::Later,
+    })));
     let net = Bent {
         inner: sim.net("laptop"),
         bend: bend.clone(),
@@ -110,7 +133,7 @@ struct Bent {
 
 impl Net for Bent {
     fn now(&self) -> Instant {
-        let clock = self.bend.0.lock().unwrap().0;
+        let clock = self.bend.0.lock().unwrap().clock;
         match clock {
             Clock::True => self.inner.now(),
             Clock::Ahead(by) => self.inner.now() + by,
@@ -146,7 +169,7 @@ impl Net for Bent {
     }
 
     fn sleep(&self, until: Instant) -> Box<dyn Sleep> {
-        let timers = self.bend.0.lock().unwrap().1;
+        let timers = self.bend.0.lock().unwrap().timers;
         let mut sleep = BentSleep {
             inner: self.inner.sleep(until),
             timers,
@@ -159,6 +182,14 @@ impl Net for Bent {
 
     /// As most runtimes, it survives a task that panics.
     fn spawn(&self, mut task: BoxFuture<()>) {
+        let spawns = self.bend.0.lock().unwrap().spawns;
+        if let Spawns::AtOnce = spawns {
+            let mut cx = Context::from_waker(Waker::noop());
+            let polled = catch_unwind(AssertUnwindSafe(|| task.as_mut().poll(&mut cx)));
+            if !matches!(polled, Ok(Poll::Pending)) {
+                return;
+            }
+        }
         self.inner.spawn(Box::pin(poll_fn(move |cx| {
             let polled = AssertUnwindSafe(|| task.as_mut().poll(cx));
             catch_unwind(polled).unwrap_or(Poll::Ready(()))
@@ -207,6 +238,7 @@ struct BentStream {
 
 impl Stream for BentStream {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
+        assert!(self.bend.habit() != Habit::Panics, "on purpose");
         if self.bend.habit() == Habit::ForgetsTheReader {
             return Poll::Pending;
         }
@@ -223,6 +255,7 @@ impl Stream for BentStream {
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &mut WriteBuf) -> Poll<io::Result<usize>> {
+        assert!(self.bend.habit() != Habit::Panics, "on purpose");
         let offered = buf.len();
         match self.bend.habit() {
             Habit::TakesNothing => return Poll::Ready(Ok(0)),
@@ -241,6 +274,7 @@ impl Stream for BentStream {
     }
 
     fn poll_shutdown(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        assert!(self.bend.habit() != Habit::Panics, "on purpose");
         if self.bend.habit() == Habit::FailsToShutDown {
             return Poll::Ready(Err(io::ErrorKind::NotConnected.into()));
         }
@@ -249,6 +283,7 @@ impl Stream for BentStream {
 
     fn is_quiet(&mut self) -> bool {
         match self.bend.habit() {
+            Habit::Panics => panic!("on purpose"),
             Habit::IsNeverQuiet => false,
             Habit::IsAlwaysQuiet => true,
             _ => self.inner.is_quiet(),

@@ -1,7 +1,9 @@
 //! Transports that lie, or wait and wake nobody.
 
 use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::task::Poll;
 
 use fulmar_sim::net::BoxFuture;
 use fulmar_sim::{BoxError, Client, Error, Handle, Retry, Sim, Timeouts};
@@ -157,6 +159,22 @@ fn session(client: Client, handle: Handle, turn: Turn) -> BoxFuture<Result<(), B
     })
 }
 
+/// Runs it; a panic of it, and of what it leaves behind, is an error.
+async fn caught(life: BoxFuture<Result<(), BoxError>>) -> Result<(), BoxError> {
+    let mut life = Some(life);
+    let ended = poll_fn(|cx| {
+        let Some(running) = &mut life else {
+            return Poll::Pending;
+        };
+        let polled = catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx)));
+        polled.unwrap_or_else(|_| Poll::Ready(Err("it panicked".into())))
+    })
+    .await;
+    let dropped = catch_unwind(AssertUnwindSafe(|| drop(life.take())));
+    dropped.map_err(|_| "its drop panicked")?;
+    ended
+}
+
 /// Plays one, and says how it ended and when, by the client's clock.
 fn play(
     name: &str,
@@ -191,7 +209,7 @@ fn play(
         }
         let turn = Box::new(move || turns.streams(habit));
         let begun = handle.now();
-        let ended = life(client.clone(), handle.clone(), turn).await;
+        let ended = caught(life(client.clone(), handle.clone(), turn)).await;
         let elapsed = handle.now() - begun;
         handle.sleep(secs(20)).await;
         assert_quiet(client.gauges());
@@ -273,6 +291,17 @@ fn a_transport_that_waits_and_wakes_nobody_is_given_up_when_time_has_run_out() {
                 assert_eq!(timeout, Some(true), "{name}, {habit:?}");
                 assert!(elapsed <= secs(4), "{name}, {habit:?}: {elapsed:?}");
             }
+        }
+    }
+}
+
+#[test]
+fn a_transport_that_panics_takes_nothing_with_it() {
+    for since in [Since::TheBeginning, Since::TheyAreOpen] {
+        for (name, life) in LIVES {
+            let (ended, _) = play(name, life, Habit::Panics, since);
+            let in_a_task = matches!(name, "a session" | "the rest of a body");
+            assert!(in_a_task || ended.is_err(), "{name}");
         }
     }
 }
