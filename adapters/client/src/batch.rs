@@ -16,6 +16,7 @@ use crate::lanes::Lanes;
 use crate::request::RequestBuilder;
 use crate::response::Response;
 use crate::sending::Sending;
+use crate::wake::wake_all;
 
 /// Requests in flight at a time, unless set otherwise.
 const IN_FLIGHT: usize = 50;
@@ -25,7 +26,8 @@ const IN_FLIGHT: usize = 50;
 /// It is a [`Stream`] of `(index, result)`, where the index is that of the request. Requests are
 /// taken from their iterator only when they can start (at a cap of zero, one ahead). One failure is
 /// a value like any other and stops nobody else, unless [`Batch::try_collect`] is asked for that.
-/// All of it runs in the task that polls it; nothing is spawned.
+/// All of it runs in the task that polls it; nothing is spawned. A batch that is not polled keeps the
+/// connections of its requests, and others wait for them.
 ///
 /// # Cancel safety
 ///
@@ -231,7 +233,7 @@ impl InFlight {
     pub fn set(&self, max: usize) {
         self.0.max.store(max, Ordering::Release);
         let waker = self.waker().take();
-        waker.into_iter().for_each(Waker::wake);
+        wake_all(waker);
     }
 
     fn listen(&self, cx: &Context<'_>) {

@@ -70,6 +70,11 @@ impl Default for Progress {
 }
 
 impl Bufs {
+    /// The memory that they have.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rx.capacity() + self.tx.capacity()
+    }
+
     /// Makes the buffers fit for the next borrower.
     pub(crate) fn reset(&mut self) {
         self.rx.clear();

@@ -6,7 +6,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Waker;
 
 use fulmar_core::adaptive::{Adaptive, AdaptiveError, Sample};
 use fulmar_core::fault::Phase;
@@ -17,6 +16,7 @@ use fulmar_core::turnstile::{Entry, Ticket, Turnstile};
 use crate::client::Client;
 use crate::error::{Error, Kind};
 use crate::shared::{Shared, State};
+use crate::wake::wake_all;
 
 /// How many calls may be in flight.
 #[derive(Clone, Copy, Debug)]
@@ -196,7 +196,7 @@ impl Shared {
             }
             wakers
         });
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 }
 

@@ -9,10 +9,12 @@
 pub mod net;
 pub mod timeline;
 
+mod alarm;
 mod basic;
 mod batch;
 mod body;
 mod builder;
+mod checked;
 mod client;
 mod dial;
 mod dns;
@@ -23,6 +25,7 @@ mod explain;
 mod fault;
 mod flight;
 mod h1;
+mod holdings;
 mod idempotency;
 mod in_flight;
 mod incoming;
@@ -43,6 +46,7 @@ mod summary;
 mod transport;
 mod upgraded;
 mod url;
+mod wake;
 mod window;
 mod wire;
 
@@ -71,6 +75,7 @@ pub use client::Client;
 pub use dns::{Dns, DnsBuilder, Resolve};
 pub use error::{Error, Kind, TimeoutLimit};
 pub use explain::{Admission, Explanation, Lookup, RetryVerdict, Retrying, Transport};
+pub use holdings::Holdings;
 pub use idempotency::IdempotencyKey;
 pub use latencies::{Histogram, HostLatencies, Latencies};
 pub use limiter::{Acquire, Limiter, Permit};

@@ -27,6 +27,7 @@ use crate::exchange::StreamHandle;
 use crate::h1::{Bufs, H1};
 use crate::net::Net;
 use crate::url::Url;
+use crate::wake::wake_all;
 
 /// Spare buffers kept: enough for a burst, not for its memory to stay.
 const SPARE_BUFS: usize = 32;
@@ -298,7 +299,7 @@ impl Shared {
     /// Has everybody look who is registered.
     fn rouse_calls(&self) {
         let calls = self.locked(|state| state.timers.values().cloned().collect::<Vec<_>>());
-        calls.into_iter().for_each(Waker::wake);
+        wake_all(calls);
     }
 
     /// A random source of its own for a WebSocket.
@@ -394,6 +395,11 @@ impl State {
         self.connections
     }
 
+    /// Buffers that nobody has.
+    pub(crate) fn spare(&self) -> &[Box<Bufs>] {
+        &self.bufs
+    }
+
     pub(crate) fn lend(&mut self) -> Option<Box<Bufs>> {
         self.bufs.pop()
     }
@@ -455,7 +461,7 @@ impl Shared {
             gone.push((h1, why));
         }
         drop(state);
-        wakes.into_iter().for_each(Waker::wake);
+        wake_all(wakes);
         for (h1, why) in gone {
             let connection = h1.id;
             drop(h1);
@@ -469,10 +475,14 @@ impl Drop for Shared {
     fn drop(&mut self) {
         // Dials and the driver hold no client alive: they are woken to find it gone.
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for driver in state.drivers.list.drain(..) {
-            driver.waker.into_iter().for_each(Waker::wake);
-        }
-        state.timers.values().for_each(Waker::wake_by_ref);
+        wake_all(
+            state
+                .drivers
+                .list
+                .drain(..)
+                .filter_map(|driver| driver.waker),
+        );
+        wake_all(state.timers.values().cloned());
     }
 }
 

@@ -11,6 +11,7 @@ use fulmar_core::fault::{Fault, Phase};
 use fulmar_core::h1::End;
 use fulmar_core::tls::{Tls, TlsEnd};
 
+use crate::checked;
 use crate::fault::fault_of;
 use crate::net::{Net, Stream};
 
@@ -88,7 +89,7 @@ impl Wire {
         phase: impl FnOnce() -> Phase,
     ) -> Poll<Result<Read, Fault>> {
         match &mut self.tls {
-            None => match ready!(self.stream.poll_read(cx, rx)) {
+            None => match ready!(checked::poll_read(&mut *self.stream, cx, rx)) {
                 Ok(0) => Poll::Ready(Ok(Read::End(End::Clean))),
                 Ok(n) => Poll::Ready(Ok(Read::Data(n))),
                 Err(e) => Poll::Ready(Err(fault_of(&e, phase()))),
@@ -107,10 +108,7 @@ impl Wire {
         phase: Phase,
     ) -> Poll<Result<usize, Fault>> {
         match &mut self.tls {
-            None => self
-                .stream
-                .poll_write(cx, tx)
-                .map_err(|e| fault_of(&e, phase)),
+            None => checked::poll_write(&mut *self.stream, cx, tx).map_err(|e| fault_of(&e, phase)),
             Some(layer) => layer.poll_write(&mut *self.stream, cx, tx, phase),
         }
     }
@@ -211,7 +209,7 @@ impl Layer {
                 return Poll::Ready(Ok(Read::End(End::Clean)));
             }
             self.rx.reserve(CIPHER_READ);
-            match ready!(stream.poll_read(cx, &mut self.rx)) {
+            match ready!(checked::poll_read(stream, cx, &mut self.rx)) {
                 Ok(0) => {
                     let end = match self.tls.handle_eof() {
                         TlsEnd::Clean => End::Clean,
@@ -254,7 +252,8 @@ impl Layer {
         if self.tx.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let n = ready!(stream.poll_write(cx, &mut self.tx)).map_err(|e| fault_of(&e, phase))?;
+        let n = ready!(checked::poll_write(stream, cx, &mut self.tx))
+            .map_err(|e| fault_of(&e, phase))?;
         let prior = n.min(self.prior);
         self.prior -= prior;
         // Progress is progress, but only this request's bytes count as accepted.
@@ -268,7 +267,8 @@ impl Layer {
         phase: Phase,
     ) -> Poll<Result<(), Fault>> {
         while !self.tx.is_empty() {
-            let n = ready!(stream.poll_write(cx, &mut self.tx)).map_err(|e| fault_of(&e, phase))?;
+            let n = ready!(checked::poll_write(stream, cx, &mut self.tx))
+                .map_err(|e| fault_of(&e, phase))?;
             self.prior = self.prior.saturating_sub(n);
         }
         Poll::Ready(Ok(()))
@@ -285,8 +285,8 @@ impl Layer {
                 return flushed.map(Ok);
             }
             self.rx.reserve(CIPHER_READ);
-            let n =
-                ready!(stream.poll_read(cx, &mut self.rx)).map_err(|e| fault_of(&e, Phase::Tls))?;
+            let n = ready!(checked::poll_read(stream, cx, &mut self.rx))
+                .map_err(|e| fault_of(&e, Phase::Tls))?;
             if n == 0 {
                 let kind = fulmar_core::fault::FaultKind::Eof;
                 return Poll::Ready(Err(Fault::new(kind, Phase::Tls)));

@@ -16,6 +16,7 @@ mod errors;
 mod expectations;
 mod explain;
 mod hostile;
+mod idle_closes;
 mod in_flight;
 mod jumps;
 mod kinds;

@@ -33,6 +33,7 @@ macro_rules! suite {
 mod batches;
 mod cancellation;
 mod connections;
+mod drops;
 mod exchanges;
 mod expectations;
 mod failures;

@@ -158,6 +158,7 @@ impl Live {
         let body_committed = upload.body.is_committed();
         parts.take_back(upload);
         self.tell_dial(now);
+        self.paid = None;
         let (mut accepted, mut response_bytes, mut via) = (0, 0, Via::default());
         match std::mem::replace(&mut self.step, Step::Over) {
             Step::Exchanging(exchange) => {
@@ -242,6 +243,7 @@ impl Live {
         ));
         self.clocks.end_attempt(now);
         self.fresh = again.fresh;
+        self.paid = again.cost.map(|cost| (now, cost));
         self.without_expect |= again.without_expect;
         self.reused = false;
         self.idle_for = Duration::ZERO;

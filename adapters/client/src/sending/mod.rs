@@ -23,6 +23,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use fulmar_core::budget::Cost;
 use fulmar_core::call::Call;
 use fulmar_core::deadline::Clocks;
 use fulmar_core::fault::Phase;
@@ -44,9 +45,13 @@ use crate::shared::{Registration, Shared};
 ///
 /// # Cancel safety
 ///
-/// Dropping it at any point ends the call at once: a place in the queue, a granted connection and a
-/// retry's timer are given back, and a connection whose exchange had begun is closed (the boundary
-/// of its response is not known). Nothing is sent afterwards.
+/// Dropping it at any point ends the call at once: a place in the queue, a granted connection, a
+/// retry's timer and what a retry that was not begun cost the retry budget are given back, and a
+/// connection whose exchange had begun is closed (the boundary of its response is not known). Nothing
+/// is sent afterwards.
+///
+/// A call whose turn has come and that is woken, but not polled, keeps its place and whatever it was
+/// given, and others wait behind it: poll a call to its end, or drop it.
 #[must_use = "a call does nothing until it is awaited"]
 pub struct Sending {
     shared: Arc<Shared>,
@@ -73,6 +78,8 @@ struct Live {
     without_expect: bool,
     /// The route's retry budget knows of this call.
     accounted: bool,
+    /// When it was charged for the attempt that is to come, and what.
+    paid: Option<(Instant, Cost)>,
 }
 
 enum Step {
@@ -192,6 +199,7 @@ impl Live {
             fresh: false,
             without_expect: false,
             accounted: false,
+            paid: None,
         }
     }
 
@@ -278,13 +286,25 @@ impl Drop for Sending {
             return;
         }
         let now = self.shared.net.now();
-        match std::mem::replace(&mut live.step, Step::Over) {
-            Step::Exchanging(exchange) => exchange.cancel(&self.shared, false),
-            Step::Queued(ticket, _) => self.shared.locked(|state| state.pool.cancel(now, ticket)),
-            _ => {}
+        let step = std::mem::replace(&mut live.step, Step::Over);
+        // First: those who watch, who hear of what follows, may panic. What comes back is dropped
+        // here, outside the lock.
+        self.shared.locked(|state| {
+            if let Step::Queued(ticket, _) = step {
+                state.pool.cancel(now, ticket);
+            }
+            if let (Some((paid, cost)), Ok(parts)) = (live.paid, &self.parts)
+                && !matches!(step, Step::Exchanging(_) | Step::Over)
+            {
+                // The retry is not made.
+                let budget = state.pool.budget(now, parts.route());
+                budget.refund(now, paid, cost);
+            }
+            live.registration.remove(state)
+        });
+        if let Step::Exchanging(exchange) = step {
+            exchange.cancel(&self.shared, false);
         }
-        // What comes back is dropped here, outside the lock.
-        self.shared.locked(|state| live.registration.remove(state));
         self.shared.emit(live.id, || Event::CallEnded {
             outcome: Outcome::Cancelled,
             elapsed: now - live.started,

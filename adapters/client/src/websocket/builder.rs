@@ -152,7 +152,8 @@ impl WebSocketBuilder {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future at any point ends the attempt and gives back all it held.
+    /// Dropping the future at any point ends the attempt and gives back all it held. One that is not
+    /// polled keeps that: its place among the client's sockets, too.
     pub async fn connect(self) -> Result<WebSocket, Error> {
         let opened = self.open().await.map_err(|failed| failed.error)?;
         Ok(keep(opened))

@@ -1,8 +1,7 @@
 //! How many sockets a client may have: who comes later waits, in order.
 
 use std::collections::BTreeMap;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
@@ -10,8 +9,10 @@ use fulmar_core::fault::Phase;
 use fulmar_core::time::Instant;
 use fulmar_core::ws::{Admission, Gate, GateTicket, Turn};
 
+use crate::alarm::Alarm;
 use crate::error::{Error, Kind};
 use crate::shared::{Registration, Shared};
+use crate::wake::wake_all;
 
 /// Those who may wait.
 const WAITERS: usize = 10_000;
@@ -43,6 +44,11 @@ impl Cap {
         Self { state, why }
     }
 
+    /// How many are in, and how many wait.
+    pub(crate) fn gauges(&self) -> (usize, usize) {
+        self.locked(|state| (state.gate.held(), state.waiting.len()))
+    }
+
     /// Runs a section and wakes, outside the lock, those whose wait it ended.
     fn locked<R>(&self, section: impl FnOnce(&mut State) -> R) -> R {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,7 +63,7 @@ impl Cap {
             }
         }
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
         result
     }
 
@@ -117,14 +123,10 @@ impl Queued<'_> {
     /// The end of the wait; `None` where it is the client's.
     async fn turn(&mut self, until: Instant) -> Option<Turn> {
         let net = self.shared.net.clone();
-        let mut sleep = (until != Instant::MAX).then(|| net.sleep(until));
+        let mut alarm = Alarm::new();
         poll_fn(|cx| {
-            if let Some(timer) = &mut sleep
-                && Pin::new(timer).poll(cx).is_ready()
-            {
-                sleep = None;
-                let now = net.now().max(until);
-                self.cap.locked(|state| state.gate.handle_timeout(now));
+            if alarm.poll_until(cx, &*net, until).is_ready() {
+                self.cap.locked(|state| state.gate.handle_timeout(until));
             }
             self.registration.watch_shutdown(self.shared, cx);
             if self.shared.is_closed() {

@@ -3,14 +3,13 @@
 
 use std::future::{Future, poll_fn};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use fulmar_core::fault::FaultKind;
-use fulmar_core::time::Instant;
 use fulmar_core::ws::CloseCode;
 
 use super::socket::Socket;
-use crate::net::Sleep;
+use crate::alarm::Alarm;
 use crate::shared::{Registration, Shared};
 
 /// Keeps the WebSocket until its end.
@@ -25,22 +24,14 @@ pub(super) fn run(socket: Arc<Socket>, shared: Arc<Shared>) -> impl Future<Outpu
 }
 
 async fn keep(mut guard: Guard) {
-    let mut sleep: Option<Box<dyn Sleep>> = None;
+    let mut alarm = Alarm::new();
     poll_fn(|cx| {
         guard.follow_client(cx);
         loop {
             let Some(until) = guard.socket.keep(cx.waker()) else {
                 return Poll::Ready(());
             };
-            if until == Instant::MAX {
-                sleep = None;
-                return Poll::Pending;
-            }
-            let timer = sleep.get_or_insert_with(|| guard.socket.net().sleep(until));
-            timer.reset(until);
-            if std::pin::Pin::new(timer).poll(cx).is_pending() {
-                return Poll::Pending;
-            }
+            ready!(alarm.poll_until(cx, &**guard.socket.net(), until));
         }
     })
     .await;

@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use std::time::Duration;
 
+use crate::wake::wake_all;
+
 /// How often a keeper that watches looks.
 pub(super) const TICK: Duration = Duration::from_millis(250);
 
@@ -63,7 +65,7 @@ impl Wakers {
 
     fn wake(self) {
         let one = self.one.into_iter().flatten();
-        one.chain(self.others).for_each(Waker::wake);
+        wake_all(one.chain(self.others));
     }
 }
 

@@ -217,9 +217,12 @@ impl Socket {
             if state.transport.is_none() {
                 return;
             }
-            // The code is one that may be sent.
-            let _ = state.machine.close(turn.now(), CloseCode::GOING_AWAY, "");
-            state.transmit(turn);
+            // Where a panic drops it, the transport may be what panics: to write would end the process.
+            if !std::thread::panicking() {
+                // The code is one that may be sent.
+                let _ = state.machine.close(turn.now(), CloseCode::GOING_AWAY, "");
+                state.transmit(turn);
+            }
             state.machine.handle_fault(turn.now(), kind);
         });
     }
