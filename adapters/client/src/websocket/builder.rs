@@ -189,7 +189,7 @@ fn keep(opened: Opened) -> WebSocket {
     let machine = Connection::new(now, &config, &negotiated, &mut rng);
     let agreed = (negotiated.protocol, negotiated.compression);
     let net = shared.net.clone();
-    let socket = Arc::new(Socket::new(net, machine, rng, transport, agreed));
+    let socket = Socket::new(net, machine, rng, transport, agreed);
     let websocket = WebSocket::new(socket.clone());
     let keeper = keeper::run(socket, shared.clone());
     shared.net.spawn(Box::pin(keeper));

@@ -8,7 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -23,7 +23,7 @@ use fulmar_core::ws::{
 
 use super::cap::Pass;
 use super::inbox::Inbox;
-use super::signal::News;
+use super::signal::{News, Waiting, Wakers};
 use crate::h1::H1;
 use crate::net::Net;
 use crate::shared::Shared;
@@ -57,13 +57,19 @@ pub(super) struct Turn<'a> {
     net: &'a dyn Net,
     cx: Context<'a>,
     now: Option<Instant>,
+    /// A waker that another took the place of, to be dropped once the lock is open.
+    pub(super) replaced: Option<Waker>,
 }
 
 impl<'a> Turn<'a> {
     /// With the waker that the transport is to know.
     pub(super) fn new(net: &'a dyn Net, cx: Context<'a>) -> Self {
-        let now = None;
-        Self { net, cx, now }
+        Self {
+            net,
+            cx,
+            now: None,
+            replaced: None,
+        }
     }
 
     pub(super) fn now(&mut self) -> Instant {
@@ -79,6 +85,7 @@ impl<'a> Turn<'a> {
 /// What is behind the lock.
 pub(super) struct State {
     pub(super) machine: Connection,
+    pub(super) waiting: Waiting,
     pub(super) transport: Option<Transport>,
     rng: ChaCha8Rng,
     inbox: Inbox,
@@ -111,6 +118,7 @@ impl State {
     pub(super) fn new(machine: Connection, transport: Transport, rng: ChaCha8Rng) -> Self {
         Self {
             machine,
+            waiting: Waiting::default(),
             transport: Some(transport),
             rng,
             inbox: Inbox::default(),
@@ -373,8 +381,8 @@ impl State {
         self.transport.take()
     }
 
-    /// Whom what happened concerns.
-    pub(super) fn news(&mut self, is_spent: bool) -> News {
+    /// Whom what happened concerns. `has_fired`: the transport had news meanwhile.
+    pub(super) fn tell(&mut self, is_spent: bool, has_fired: bool) -> Wakers {
         let has_ended = self.machine.closed().is_some();
         let due = self.machine.poll_timeout().unwrap_or(Instant::MAX);
         let writer = self
@@ -383,12 +391,13 @@ impl State {
         if writer {
             self.want = None;
         }
-        News {
+        self.waiting.tell(News {
             reader: has_ended || !self.inbox.is_empty(),
             writer,
             others: has_ended || std::mem::take(&mut self.ponged),
             keeper: is_spent || due < self.sleeps_until || std::mem::take(&mut self.unattended),
-        }
+            transport: has_fired,
+        })
     }
 }
 
