@@ -100,7 +100,8 @@ impl WebSocketBuilder {
     }
 
     /// How the server's silence is noticed: by default a ping after 20 s without a byte, and 10 s
-    /// for an answer. A duration is that interval; [`Keepalive::off`] turns it off.
+    /// for an answer. A duration is that interval; [`Keepalive::off`] turns it off. While messages
+    /// are received the clock is read 4 times a second, so that a ping may come 250 ms later.
     pub fn keepalive(self, keepalive: impl Into<Keepalive>) -> Self {
         self.config(|config| config.keepalive(keepalive.into()))
     }

@@ -89,7 +89,6 @@ pub(super) struct Waiting {
 
 /// Wakers to wake once the lock is open: they run code of their own.
 #[derive(Default)]
-#[must_use = "they wait"]
 pub(super) struct Wakers {
     reader: Option<Waker>,
     writer: Option<Waker>,
@@ -122,6 +121,12 @@ pub(super) struct News {
     pub(super) keeper: bool,
     /// The transport has some, for whoever waits.
     pub(super) transport: bool,
+}
+
+impl News {
+    pub(super) fn is_any(self) -> bool {
+        self.reader || self.writer || self.others || self.keeper || self.transport
+    }
 }
 
 /// Where a waker is replaced, the old one is for the caller to drop once the lock is open.
@@ -177,10 +182,8 @@ impl Waiting {
             wakers.writer = self.writer.take();
         }
         self.active |= news.transport;
-        // One who used the connection may leave it with something to do, and news that nobody reads
-        // are the keeper's.
-        let is_left = self.active && !self.watching;
-        if news.keeper || is_left || news.transport && !is_read {
+        // News that nobody reads are the keeper's.
+        if news.keeper || self.is_left() || news.transport && !is_read {
             wakers.keeper = self.keeper.take();
         }
         if news.others {
@@ -188,6 +191,11 @@ impl Waiting {
             wakers.others = others.into_values().collect();
         }
         wakers
+    }
+
+    /// One who used the connection may leave it with something to do.
+    pub(super) fn is_left(&self) -> bool {
+        self.active && !self.watching
     }
 }
 

@@ -73,7 +73,9 @@ impl Socket {
         let wakers = state.tell(spent.is_some(), has_fired);
         drop(state);
         spent.into_iter().for_each(Transport::discard);
-        wakers.wake();
+        if let Some(wakers) = wakers {
+            wakers.wake();
+        }
         result
     }
 
@@ -98,7 +100,7 @@ impl Socket {
     pub(super) fn poll_recv(&self, user: &mut Context<'_>) -> Poll<Option<Message>> {
         let mut state = self.lock();
         // What is there already takes neither the clock nor the transport, and concerns nobody else.
-        if let Some(message) = state.poll_short() {
+        if let Some(message) = state.poll_short(&*self.net) {
             return Poll::Ready(Some(message));
         }
         state.waiting.note_use();
