@@ -236,6 +236,18 @@ impl H1 {
         })
     }
 
+    /// The transport, for another protocol that has buffers of its own.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn wire(&self) -> &Wire {
+        &self.line.wire
+    }
+
+    /// The same, to read and write.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn wire_mut(&mut self) -> &mut Wire {
+        &mut self.line.wire
+    }
+
     /// Begins an exchange: the head goes into the outgoing buffer.
     pub(crate) fn send(
         &mut self,

@@ -12,6 +12,7 @@ use fulmar_core::time::Instant;
 use fulmar_core::turnstile::{Entry, Ticket, Turnstile};
 
 use crate::error::{Error, Kind};
+use crate::wake::wake_all;
 
 /// So many at a time, first come, first served.
 ///
@@ -134,7 +135,7 @@ impl Limiter {
             // Outside the lock: a waker may run anything.
             let next = self.lock().next_waker();
             let Some(waker) = next else { return };
-            waker.wake();
+            wake_all([waker]);
         }
     }
 

@@ -60,6 +60,8 @@ pub struct Connection {
     flood: Flood,
     /// Whether a frame came.
     heard: bool,
+    /// Whether bytes came at a time that is not known.
+    noted: bool,
     pub(super) config: Config,
     /// How it will have ended, once the transport has.
     pub(super) ending: Option<Closed>,
@@ -85,6 +87,7 @@ impl Connection {
             clocks: MessageClocks::new(now),
             flood: Flood::default(),
             heard: false,
+            noted: false,
             config: *config,
             ending: None,
             closed: None,
@@ -225,6 +228,14 @@ impl Connection {
         self.life.handle_inbound(now);
     }
 
+    /// Bytes arrived in `rx`, and the clock was not asked when: they count as what came at the next
+    /// [`handle_timeout`](Self::handle_timeout), however early that is. A driver that calls it often
+    /// enough saves a look at the clock with every message.
+    #[inline]
+    pub fn note_input(&mut self) {
+        self.noted = true;
+    }
+
     /// The server ended the transport.
     pub fn handle_eof(&mut self, now: Instant) {
         self.end(now, Cause::Eof);
@@ -237,6 +248,9 @@ impl Connection {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant, rng: &mut dyn Rng) {
+        if std::mem::take(&mut self.noted) {
+            self.life.handle_inbound(now);
+        }
         if now < self.next {
             return;
         }
@@ -258,20 +272,27 @@ impl Connection {
     /// The message at the front of `rx`, where it is one short frame and all there, by itself: what
     /// most are. It asks for no answer, so neither [`poll_transmit`](Self::poll_transmit) nor
     /// [`poll_timeout`](Self::poll_timeout) has news. Where it is `None`,
-    /// [`poll_event`](Self::poll_event) says what there is. `now` may be when the bytes came.
+    /// [`poll_event`](Self::poll_event) says what there is. `now` is asked only where something
+    /// hangs on it: a violation, or [`Config::message_idle`].
     #[inline]
-    pub fn poll_short(&mut self, now: Instant, rx: &mut BytesMut) -> Option<Message> {
+    pub fn poll_short(
+        &mut self,
+        now: impl FnOnce() -> Instant,
+        rx: &mut BytesMut,
+    ) -> Option<Message> {
         if self.state != State::Open {
             return None;
         }
         match self.receiver.poll_short(rx)? {
             Ok(message) => {
                 self.heard = true;
-                self.clocks.message(now);
+                if self.config.message_idle.is_some() {
+                    self.clocks.message(now());
+                }
                 Some(message)
             }
             Err(violation) => {
-                self.violated(now, violation);
+                self.violated(now(), violation);
                 None
             }
         }

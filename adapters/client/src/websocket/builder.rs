@@ -100,7 +100,8 @@ impl WebSocketBuilder {
     }
 
     /// How the server's silence is noticed: by default a ping after 20 s without a byte, and 10 s
-    /// for an answer. A duration is that interval; [`Keepalive::off`] turns it off.
+    /// for an answer. A duration is that interval; [`Keepalive::off`] turns it off. While messages
+    /// are received the clock is read 4 times a second, so that a ping may come 250 ms later.
     pub fn keepalive(self, keepalive: impl Into<Keepalive>) -> Self {
         self.config(|config| config.keepalive(keepalive.into()))
     }
@@ -190,7 +191,7 @@ fn keep(opened: Opened) -> WebSocket {
     let machine = Connection::new(now, &config, &negotiated, &mut rng);
     let agreed = (negotiated.protocol, negotiated.compression);
     let net = shared.net.clone();
-    let socket = Arc::new(Socket::new(net, machine, rng, transport, agreed));
+    let socket = Socket::new(net, machine, rng, transport, agreed);
     let websocket = WebSocket::new(socket.clone());
     let keeper = keeper::run(socket, shared.clone());
     shared.net.spawn(Box::pin(keeper));
