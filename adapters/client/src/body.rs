@@ -149,6 +149,17 @@ impl Body {
         poll_fn(|cx| reader.0.poll_chunk(cx)).await.transpose()
     }
 
+    /// Says that nobody asks for more of a response's body until it is polled again: its clocks stand
+    /// still (the one between bytes, and that of the least speed), and the overall deadline goes on.
+    /// For who polls the body as a stream, was told to wait, and turns to something else: see its
+    /// [`Stream`]. To drop the future of [`chunk`](Self::chunk) says so by itself. Other bodies have no
+    /// clocks.
+    pub fn pause(&mut self) {
+        if let Inner::Incoming(incoming) = &mut self.0 {
+            incoming.pause();
+        }
+    }
+
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
         match &mut self.0 {
             Inner::Incoming(incoming) => incoming.poll_chunk(cx),
@@ -247,12 +258,18 @@ struct Reader<'a>(&'a mut Body);
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
-        if let Inner::Incoming(incoming) = &mut self.0.0 {
-            incoming.pause();
-        }
+        self.0.pause();
     }
 }
 
+/// The chunks as they come.
+///
+/// A poll that returns `Pending` is a request for the next chunk which stands until another poll
+/// answers it: the stream is not told whether anybody still waits for the wake-up. So the clocks of a
+/// response's body run from there, also while the task that polled it does something else; what
+/// arrives meanwhile is not lost, and is handed out rather than the timeout. After `Ready` nobody asks,
+/// and they stand still. Who turns away after `Pending` for longer than the peer may be silent calls
+/// [`Body::pause`], or awaits [`Body::chunk`] and drops its future.
 impl Stream for Body {
     type Item = Result<Bytes, Error>;
 

@@ -348,8 +348,9 @@ impl ClientBuilder {
     }
 
     /// Sets how many [`WebSocket`](crate::WebSocket)s there may be, in all and to one origin.
-    /// Default 64 and 8. Who opens another waits for one to end, for as long as for a connection of
-    /// the pool. Each is also one of the pool's busy connections.
+    /// Default 64 and 8; both at least 1, and no more to one origin than in all. Who opens another
+    /// waits for one to end, for as long as for a connection of the pool. Each is also one of the
+    /// pool's busy connections.
     #[cfg(feature = "websocket")]
     pub fn websocket_limits(mut self, total: usize, per_origin: usize) -> Self {
         self.websockets = (total, per_origin);
@@ -357,10 +358,10 @@ impl ClientBuilder {
     }
 
     /// Sets how many handshakes of [`WebSocket`](crate::WebSocket)s with one origin there may be at
-    /// once. Default 1, as RFC 6455 section 4.1 has it; others wait for their turn. 0 counts as 1.
+    /// once, at least 1. Default 1, as RFC 6455 section 4.1 has it; others wait for their turn.
     #[cfg(feature = "websocket")]
     pub fn websocket_handshakes(mut self, per_origin: usize) -> Self {
-        self.handshakes = per_origin.max(1);
+        self.handshakes = per_origin;
         self
     }
 
@@ -381,6 +382,9 @@ impl ClientBuilder {
         self.pool.validate().map_err(|e| wrong(e.into()))?;
         let cap = self.in_flight.map_or(Ok(()), Cap::validate);
         cap.map_err(|e| wrong(e.into()))?;
+        #[cfg(feature = "websocket")]
+        crate::websocket::check_caps(self.websockets, self.handshakes)
+            .map_err(|text| wrong(text.into()))?;
         if self.shared_dns.is_none() {
             let dns = std::mem::take(&mut self.dns).build()?;
             self.shared_dns = Some(dns);

@@ -254,7 +254,8 @@ impl Response {
     }
 }
 
-/// The body, chunk by chunk as it arrives.
+/// The body, chunk by chunk as it arrives. Its clocks run as those of [`Body`] as a stream do: from a
+/// poll that returns `Pending` on, until another answers it.
 impl futures_core::Stream for Response {
     type Item = Result<Bytes, Error>;
 

@@ -22,6 +22,7 @@ mod jumps;
 mod kinds;
 mod limits;
 mod names;
+mod pauses;
 mod phases;
 mod policies;
 mod profiles;

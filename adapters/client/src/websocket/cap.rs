@@ -35,6 +35,24 @@ enum Place {
     Over(Turn),
 }
 
+/// Whether caps let anything through, and agree: of sockets in all and to one origin, and of
+/// handshakes with one origin.
+pub(crate) fn check_caps(
+    (total, per_origin): (usize, usize),
+    handshakes: usize,
+) -> Result<(), &'static str> {
+    if total == 0 || per_origin == 0 {
+        return Err("websocket_limits of 0 let no WebSocket through");
+    }
+    if per_origin > total {
+        return Err("websocket_limits has more to one origin than in all");
+    }
+    if handshakes == 0 {
+        return Err("websocket_handshakes of 0 lets no handshake through");
+    }
+    Ok(())
+}
+
 impl Cap {
     pub(crate) fn new((total, per_origin): (usize, usize), why: &'static str) -> Self {
         let state = Mutex::new(State {

@@ -44,6 +44,6 @@ pub use builder::WebSocketBuilder;
 pub use halves::{Receiver, Sender, WebSocket};
 pub use refused::Refused;
 
-pub(crate) use cap::Cap;
+pub(crate) use cap::{Cap, check_caps};
 pub(crate) use opening::{OpenError, Opened};
 pub(crate) use state::Transport;
