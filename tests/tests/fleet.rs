@@ -1,20 +1,15 @@
-//! Small fleets, quick enough for every run of the tests; `just fleet` runs the large ones.
+//! Small fleets, quick enough for every run of the tests; `just fleet` runs the large ones. That the
+//! model is right is tested in `fleet_model`.
 
 use std::time::Duration;
 
 use fulmar_tests::fleet::{Fault, Policy, Report, Scenario, simulate};
 
-/// A tenth of the default: 100 clients, and a tenth of the workers.
+/// A tenth of the default, and watched for a minute after the fault.
 fn small() -> Scenario {
     Scenario {
-        clients: 100,
-        rate: 100.0,
-        workers: 5,
-        service: Duration::from_millis(40),
-        queue: 500,
-        fault_for: Duration::from_secs(30),
         after: Duration::from_secs(60),
-        ..Scenario::default()
+        ..Scenario::small()
     }
 }
 
