@@ -37,6 +37,57 @@ fn assert_near(measured: f64, calculated: f64, tolerance: f64) {
     );
 }
 
+/// While a request times out it makes all its attempts, `a` of them, so the backlog drains by what the
+/// capacity exceeds `a` times the rate by: `(Q - C T) / (C - a rate)`, for clients are served in time
+/// again once what waits takes less than their patience, `T`. Each attempt comes `T` after the one
+/// before it, and those of the first seconds are not followed by as many from before: so much is
+/// never queued.
+fn time_to_recover(scenario: &Scenario, a: f64) -> Option<f64> {
+    let (rate, capacity) = (scenario.rate, scenario.capacity());
+    let patience = scenario.patience.as_secs_f64();
+    let never_queued = rate * patience * a * (a - 1.0) / 2.0;
+    let backlog = scenario.queue as f64 - capacity * patience - never_queued;
+    let spare = capacity - a * rate;
+    (spare > 0.0).then(|| backlog / spare)
+}
+
+/// A server that is stalled until its queue is full, of which it has four seconds.
+fn with_a_backlog(load: f64) -> Scenario {
+    Scenario {
+        fault: Fault::Stalled,
+        fault_for: Duration::from_secs(15),
+        before: Duration::from_secs(5),
+        after: Duration::from_secs(40),
+        ..Scenario::default().with_load(load)
+    }
+}
+
+#[test]
+fn the_backlog_drains_as_fast_as_calculated() {
+    for (max, load) in [(1, 0.5), (1, 0.85), (2, 0.4), (3, 0.27)] {
+        let scenario = with_a_backlog(load);
+        let calculated = time_to_recover(&scenario, f64::from(max)).unwrap();
+        let measured = mean(scenario, &attempts(max), |report| {
+            report.recovery().unwrap().as_secs_f64()
+        });
+        // Success is looked at by the second, and chance moves the last of the backlog.
+        assert_near(measured, calculated, 0.1 * calculated + 1.0);
+    }
+}
+
+#[test]
+fn the_backlog_drains_only_where_the_capacity_exceeds_the_amplified_load() {
+    for max in 1..=3 {
+        for (load, drains) in [(0.85, true), (1.1, false)] {
+            // The load with all attempts.
+            let scenario = with_a_backlog(load / f64::from(max));
+            assert_eq!(time_to_recover(&scenario, f64::from(max)).is_some(), drains);
+            let report = simulate(&scenario, &attempts(max), 1);
+            assert_eq!(report.recovery().is_some(), drains, "{max} {load}");
+        }
+    }
+}
+
 /// One worker and a queue without end: the time in the system is exponential, too.
 #[test]
 fn the_latency_is_that_of_one_worker_with_a_queue() {
