@@ -1,5 +1,6 @@
 //! The pool against a model that searches vectors, and its invariants after every step.
 
+mod following;
 mod model;
 mod shared;
 
@@ -13,6 +14,7 @@ use fulmar_core::pool::{
 use fulmar_core::rand_core::TryRng;
 use fulmar_core::time::Instant;
 
+pub use self::following::pool_following_ops;
 use self::model::{Model, Numbers, Out};
 pub use self::shared::pool_shared_ops;
 use super::script::Script;
