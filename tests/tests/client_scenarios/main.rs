@@ -3,6 +3,7 @@
 
 mod support;
 
+mod addresses;
 mod batches;
 mod bodies;
 mod cancellation;
