@@ -1,6 +1,6 @@
 //! Random scripts on the pool.
 
-use fulmar_tests::properties::pool::{pool_lanes, pool_ops, pool_shared_ops};
+use fulmar_tests::properties::pool::{pool_following_ops, pool_lanes, pool_ops, pool_shared_ops};
 use proptest::prelude::*;
 
 proptest! {
@@ -21,4 +21,24 @@ proptest! {
     fn shared_connections_are_given_out_within_their_capacity(data in prop::collection::vec(any::<u8>(), 0..1200)) {
         pool_shared_ops(&data);
     }
+
+    #[test]
+    fn a_route_follows_its_name_for_those_who_would_have_to_leave(data in prop::collection::vec(any::<u8>(), 0..1200)) {
+        pool_following_ops(&data);
+    }
+}
+
+/// Scripts that upgrade and retire nothing would prove nothing.
+#[test]
+fn the_scripts_of_routes_that_follow_upgrade_and_retire() {
+    let mut rng = proptest::test_runner::TestRng::deterministic_rng(
+        proptest::test_runner::RngAlgorithm::ChaCha,
+    );
+    let mut shown = 0;
+    for _ in 0..100 {
+        let mut data = [0; 600];
+        rand_core::Rng::fill_bytes(&mut rng, &mut data);
+        shown += u32::from(pool_following_ops(&data));
+    }
+    assert!(shown > 90, "{shown}");
 }

@@ -65,7 +65,6 @@ impl<U, S: Clone> Pool<U, S> {
             if !has_left || self.slots.at(i).route != r {
                 continue;
             }
-            self.unfollow(i);
             let entry = self.slots.at(i);
             match entry.state {
                 State::Idle if !entry.is_shared => self.evict(now, i, Eviction::Moved),
@@ -74,6 +73,7 @@ impl<U, S: Clone> Pool<U, S> {
                     let leaves_at = now + Duration::from_nanos(uniform(rng, lo, hi));
                     entry.retire_at = entry.retire_at.min(leaves_at);
                     entry.stage = Stage::Leaving;
+                    self.unfollow(i);
                 }
                 _ => {}
             }

@@ -1,6 +1,7 @@
 //! The pool against a model that searches vectors, and its invariants after every step.
 
 mod crowd;
+mod following;
 mod invariants;
 mod kills;
 mod lanes;
@@ -18,6 +19,7 @@ use fulmar_core::pool::{
 use fulmar_core::rand_core::TryRng;
 use fulmar_core::time::Instant;
 
+pub use self::following::pool_following_ops;
 pub use self::invariants::{
     i3_1_connections_add_up_and_stay_within_the_limits, i3_2_who_gives_up_leaves_nothing_behind,
     i3_3_who_asked_first_is_served_first, i3_5_a_connection_is_in_one_place,

@@ -4,6 +4,7 @@
 mod support;
 
 mod adaptive;
+mod addresses;
 mod batches;
 mod bodies;
 mod body_limits;

@@ -157,52 +157,6 @@ fn named_addresses_are_not_looked_up() {
 }
 
 #[test]
-fn of_two_named_addresses_a_dead_one_costs_a_quarter_of_a_second_once() {
-    let mut sim = Sim::seeded(1);
-    closing(&sim);
-    sim.between(.., Fault::half_open("10.9.0.1"));
-    let client = builder(&sim).resolve("api.test", [FIRST, SECOND]);
-    let client = client.build().unwrap();
-    let handle = sim.handle();
-    let run = sim.run(async move {
-        let mut took = Vec::new();
-        for _ in 0..3 {
-            let begun = handle.now();
-            text(&client, "http://api.test/").await.unwrap();
-            took.push(handle.now() - begun);
-        }
-        took
-    });
-    assert_eq!(*run.expect(), [ms(250 + 2 + 2), ms(2 + 2), ms(2 + 2)]);
-}
-
-#[test]
-fn of_two_networks_the_nearer_goes_first_even_on_another_port() {
-    let mut sim = Sim::seeded(1);
-    let near = IpAddr::V4(Ipv4Addr::new(10, 8, 0, 1));
-    sim.host("near.test").addrs([near]);
-    sim.host("far.test").addrs([FIRST]);
-    sim.link("laptop", "far.test").latency(ms(40));
-    for addr in ["near.test:80", "near.test:81", "far.test:80", "far.test:81"] {
-        sim.serve(addr, move |mut conn| async move {
-            while conn.request().await?.is_some() {
-                conn.respond(200, addr).await?;
-            }
-            Ok(())
-        });
-    }
-    let client = builder(&sim).resolve("api.test", [FIRST, near]);
-    let client = client.build().unwrap();
-    let run = sim.run(async move {
-        for url in ["http://near.test/", "http://far.test/"] {
-            text(&client, url).await.unwrap();
-        }
-        text(&client, "http://api.test:81/").await.unwrap()
-    });
-    assert_eq!(run.expect(), "near.test:81");
-}
-
-#[test]
 fn settings_of_names_that_contradict_each_other_do_not_build() {
     let sim = Sim::seeded(1);
     let kind = |builder: fulmar_sim::ClientBuilder| builder.build().unwrap_err().kind();
