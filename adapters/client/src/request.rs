@@ -10,6 +10,8 @@ use fulmar_core::deadline::{PhaseLimits, Timeouts};
 use fulmar_core::http::EncodedFields;
 use fulmar_core::lane::Lane;
 use fulmar_core::origin::{Origin, Route};
+#[cfg(feature = "websocket")]
+use fulmar_core::retry::StopReason;
 use fulmar_core::retry::{MethodClass, Retry};
 use fulmar_core::time::Instant;
 use http::Method;
@@ -499,7 +501,11 @@ impl RequestBuilder {
     /// Why it was not even sent.
     #[cfg(feature = "websocket")]
     pub(crate) fn unsent(&self, error: Error) -> Error {
-        let reason = fulmar_core::retry::StopReason::NotRetryable;
+        let reason = if error.is_deadline() {
+            StopReason::DeadlineExpired
+        } else {
+            StopReason::NotRetryable
+        };
         let error = error.with_history(0, &[], Some(reason));
         match &self.parts {
             Ok(parts) => error.of_request(&parts.method, parts.url.as_str()),

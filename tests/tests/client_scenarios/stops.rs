@@ -17,7 +17,7 @@ use super::kinds::{Make, ROWS, Scene};
 use super::support::{ms, secs, silent};
 
 /// How a call ends, its reason, and how many attempts it made.
-const WAYS: [(&str, Make, StopReason, u32); 15] = [
+const WAYS: [(&str, Make, StopReason, u32); 17] = [
     (
         "no room in flight",
         |s| in_flight(s, Ends::Full),
@@ -76,6 +76,18 @@ const WAYS: [(&str, Make, StopReason, u32); 15] = [
         2,
     ),
     ("the deadline passes", |s| unanswered(s), DeadlineExpired, 1),
+    (
+        "the deadline has passed",
+        |s| late(s, ms(0)),
+        DeadlineExpired,
+        0,
+    ),
+    (
+        "the deadline passes in a rest",
+        |s| late(s, ms(1_200)),
+        DeadlineExpired,
+        1,
+    ),
     (
         "it may have been processed",
         |s| broken_off(s, false),
@@ -221,6 +233,26 @@ fn unanswered(s: &mut Scene) -> Error {
         .into_output()
 }
 
+/// A call that nobody polls from its first failure until long after its deadline.
+fn late(s: &mut Scene, total: Duration) -> Error {
+    s.host("api.test");
+    let client = s.builder().retry(steady()).build().unwrap();
+    let handle = s.handle();
+    let run = s.run(async move {
+        let mut call = client.get(URL).deadline(handle.now() + total).send();
+        let soon = handle.now() + ms(100);
+        if let Some(ended) = super::support::until(&handle, soon, &mut call).await {
+            return ended.unwrap_err();
+        }
+        handle.sleep(secs(5)).await;
+        let error = call.await.unwrap_err();
+        // The deadline is no word on the attempt before it.
+        assert!(format!("{error:#}").contains("attempt 1: connection refused after 3ms"));
+        error
+    });
+    run.into_output()
+}
+
 /// A request that is read, and then its connection is reset.
 fn broken_off(s: &mut Scene, is_streamed: bool) -> Error {
     s.serve("api.test:80", |mut conn| async move {
@@ -268,6 +300,8 @@ fn every_call_that_fails_has_a_reason_and_every_attempt_of_it_a_record() {
         assert_eq!(error.retry_stop_reason(), Some(reason), "{name}: {error:#}");
         let told = (error.tries(), error.attempts().len());
         assert_eq!(told, (tries, tries as usize), "{name}: {error:#}");
+        let is_begun = error.attempts().iter().all(|record| record.number > 0);
+        assert!(is_begun, "{name}: {error:#}");
         for record in error.attempts() {
             let sum = record.spent.in_phase(fulmar_sim::Phase::Total) + record.suspended();
             assert_eq!(sum, record.ended - record.started, "{name}: {record:?}");

@@ -111,6 +111,10 @@ impl Live {
         phase: Phase,
     ) -> Progress {
         let error = Error::expired(&self.clocks, now, phase);
+        if let Step::Begin | Step::Resting(_) = self.step {
+            // Between two attempts, or before the first: none is to blame.
+            return self.end_with(error, parts);
+        }
         let cause = match error.too_slow() {
             Some(_) => Cause::TooSlow(phase),
             None => Cause::Timeout(phase),

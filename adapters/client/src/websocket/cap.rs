@@ -85,12 +85,12 @@ impl Cap {
         result
     }
 
-    /// Waits for a pass, until then or the client's end.
+    /// Waits for a pass, until that limit passes or the client ends.
     pub(crate) async fn enter(
         self: &Arc<Self>,
         shared: &Arc<Shared>,
         origin: &str,
-        until: Instant,
+        (until, limit): (Instant, Phase),
     ) -> Result<Pass, Error> {
         let origin: Arc<str> = origin.into();
         if shared.is_closed() {
@@ -121,7 +121,10 @@ impl Cap {
         };
         match queued.turn(until).await {
             Some(Turn::Pass(_)) => Ok(pass()),
-            Some(Turn::TimedOut(_)) => Err(Error::timeout(Phase::Pool).because(self.why)),
+            Some(Turn::TimedOut(_)) => {
+                let error = Error::timeout(limit).during(Some(Phase::Pool));
+                Err(error.because(self.why))
+            }
             None => Err(Error::new(Kind::Closed)),
         }
     }

@@ -117,18 +117,19 @@ async fn enter(request: &mut RequestBuilder, shared: &Arc<Shared>) -> Result<Pas
     let total = timeouts.total.map(|total| now + total);
     let deadline = total.into_iter().chain(deadline).min();
     request.set_deadline(deadline);
-    let pool = timeouts.pool.map(|pool| now + pool);
-    let until = pool.into_iter().chain(deadline).min();
-    let until = until.unwrap_or(Instant::MAX);
-    let entered = shared.websockets.enter(shared, &origin, until).await;
+    let limit = match timeouts.pool.map(|pool| now + pool) {
+        Some(pool) if deadline.is_none_or(|deadline| pool < deadline) => (pool, Phase::Pool),
+        _ => (deadline.unwrap_or(Instant::MAX), Phase::Total),
+    };
+    let entered = shared.websockets.enter(shared, &origin, limit).await;
     entered.map_err(|error| request.unsent(error))
 }
 
 /// RFC 6455 section 4.1, step 2: handshakes with one server follow each other.
 async fn take_turn(request: &RequestBuilder, shared: &Arc<Shared>) -> Result<Pass, Error> {
     let (origin, _, deadline) = request.bounds()?;
-    let until = deadline.unwrap_or(Instant::MAX);
-    let entered = shared.handshakes.enter(shared, &origin, until).await;
+    let limit = (deadline.unwrap_or(Instant::MAX), Phase::Total);
+    let entered = shared.handshakes.enter(shared, &origin, limit).await;
     entered.map_err(|error| request.unsent(error))
 }
 
