@@ -1,6 +1,6 @@
 //! Many calls under one roof: batches, scopes, and the end of the client.
 
-use fulmar_sim::{Body, Client, Handle, Kind, StopReason};
+use fulmar_sim::{Body, Client, Handle, Kind, RequestBuilder, StopReason};
 
 use crate::harness::{AT_ONCE, Act, Operation, drop_everywhere};
 use crate::requests::{kilobytes, next, operations, quick};
@@ -44,6 +44,29 @@ fn batch_collect(client: Client, _: Handle) -> Act {
         let requests = urls.map(|url| client.get(url));
         let results = client.batch(requests).max_in_flight(1).collect_all().await;
         assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1);
+    })
+}
+
+fn batch_failing_fast(client: Client, _: Handle) -> Act {
+    Box::pin(async move {
+        let urls = URLS.into_iter().cycle();
+        let mut batch = client.batch(urls.map(|url| client.get(url))).fail_fast();
+        let mut is_failed = false;
+        while let Some((_, result)) = batch.next().await {
+            assert!(!is_failed, "a result behind the last");
+            is_failed = result.is_err();
+        }
+        assert!(is_failed);
+    })
+}
+
+fn batch_of_bodies(client: Client, _: Handle) -> Act {
+    Box::pin(async move {
+        let requests = URLS.map(|url| client.get(url).retry(quick()));
+        let work = async |request: RequestBuilder| request.send().await?.text().await;
+        let results = client.batch_with(requests, work).max_in_flight(2);
+        let results = results.collect_all().await;
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 4);
     })
 }
 
@@ -195,6 +218,8 @@ operations! {
     batch_of_uploads_behind_a_rival: 4, Operation {
         act: batch_of_uploads, has_rival: true, ..PLAIN
     };
+    batch_that_fails_fast: 2, Operation { act: batch_failing_fast, ..PLAIN };
+    batch_of_bodies_read_in_place: 4, Operation { act: batch_of_bodies, ..PLAIN };
     batch_with_retries: 5, Operation { act: batch_retrying, ..PLAIN };
     scope_whose_branches_drop_calls: 3, Operation { act: scope_with_a_drop, ..PLAIN };
     scope_of_branches: 2, Operation { act: scope, ..PLAIN };

@@ -46,7 +46,23 @@ impl Error {
         }
     }
 
-    /// Whether the origin acted on the request, as far as this side can know.
+    /// Whether the origin acted on the request, in any of its attempts, as far as this side can know.
+    /// [`Fate`] has the table of which failure says what.
+    ///
+    /// ```
+    /// # use fulmar::{Client, Error, Fate};
+    /// # async fn example(client: Client) -> Result<(), Error> {
+    /// if let Err(error) = client.post("http://api.test/orders").body("one").send().await {
+    ///     match error.fate() {
+    ///         Fate::NotProcessed => println!("not ordered: {error}"),
+    ///         // To order again might order twice.
+    ///         Fate::MaybeProcessed => println!("look whether it is there: {error}"),
+    ///         Fate::Processed => println!("ordered, and the answer is lost: {error}"),
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn fate(&self) -> Fate {
         self.0.fate
     }
