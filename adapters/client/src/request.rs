@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fulmar_core::call;
-use fulmar_core::deadline::{PhaseLimits, Timeouts};
+use fulmar_core::deadline::{PhaseLimits, Telling, Timeouts};
 use fulmar_core::http::EncodedFields;
 use fulmar_core::origin::{Origin, Route};
 use fulmar_core::retry::{MethodClass, Retry};
@@ -49,6 +49,8 @@ pub(crate) struct Options {
     pub(crate) deadline: Option<Instant>,
     pub(crate) retry: Option<Arc<Retry>>,
     pub(crate) idempotent: bool,
+    /// What the attempts told of the deadline.
+    pub(crate) telling: Option<Telling>,
     /// Bytes; the largest number is no cap.
     pub(crate) max_response_body: Option<u64>,
     /// The profile that it falls under: what that says is among these options already.

@@ -6,7 +6,6 @@ mod model;
 mod reading;
 mod tables;
 
-
 use fulmar_core::budget::Budget;
 use fulmar_core::call::{Call, Outcome, Verdict};
 use fulmar_core::fault::{Fate, Fault, FaultKind, Phase};

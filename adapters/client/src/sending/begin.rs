@@ -70,7 +70,8 @@ impl Live {
             Upload::new(body)
         };
         self.clocks.entered(now, Phase::Write);
-        if !parts.stamp(shared, now, self.clocks.overall(), self.call.attempt()) {
+        let (overall, attempt) = (self.clocks.overall(), self.call.attempt());
+        if !parts.stamp(shared, now, overall, attempt, h1.peer.as_deref()) {
             self.step = Step::Exchanging(Exchange::H1(h1));
             return self.expire(shared, parts, now, Phase::Total);
         }
