@@ -304,7 +304,9 @@ impl ClientBuilder {
 
     /// Tells this origin with each attempt how much of the call's deadline is left, so that it can
     /// drop work that nobody waits for. Default: nobody is told. A call without a deadline sends
-    /// nothing; a field of that name that a request set itself is replaced.
+    /// nothing; a field of that name that a request set itself is replaced. Kept back for the way is
+    /// half the round-trip time that connecting to the peer's address took (smoothed), and at least
+    /// 2 ms.
     pub fn propagate_deadline(mut self, origin: impl IntoUrl, header: DeadlineHeader) -> Self {
         match origin.into_url(None) {
             Ok(origin) => self.propagation.add(origin, header),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fulmar_core::call;
-use fulmar_core::deadline::{PhaseLimits, Timeouts};
+use fulmar_core::deadline::{PhaseLimits, Telling, Timeouts};
 use fulmar_core::http::EncodedFields;
 use fulmar_core::lane::Lane;
 use fulmar_core::origin::{Origin, Route};
@@ -56,6 +56,8 @@ pub(crate) struct Options {
     pub(crate) retry: Option<Arc<Retry>>,
     pub(crate) idempotent: bool,
     pub(crate) lane: Lane,
+    /// What the attempts told of the deadline.
+    pub(crate) telling: Option<Telling>,
     /// Bytes; the largest number is no cap.
     pub(crate) max_response_body: Option<u64>,
     pub(crate) socket: Option<Arc<Path>>,

@@ -7,7 +7,7 @@ mod spent;
 mod timeouts;
 
 pub use clocks::Clocks;
-pub use propagate::DeadlineHeader;
+pub use propagate::{DeadlineHeader, Telling};
 pub use speed::MinSpeed;
 pub use spent::Spent;
 pub use timeouts::{PhaseLimits, Timeouts, TimeoutsError};

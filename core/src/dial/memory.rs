@@ -72,6 +72,13 @@ impl Memory {
         known.collect()
     }
 
+    /// Its smoothed round-trip time: of the handshakes of the transport, each new one an eighth (RFC
+    /// 6298 section 2). It does not go stale as what is [`known`](Self::known) does: there is no
+    /// better guess.
+    pub fn rtt(&self, addr: SocketAddr) -> Option<Duration> {
+        self.stats.get(&addr)?.rtt
+    }
+
     /// A connection to it opened, within this time.
     pub fn handle_connected(&mut self, now: Instant, addr: SocketAddr, took: Duration) {
         if let Some(stat) = self.learn(now, addr) {
@@ -224,6 +231,7 @@ mod tests {
         let rtt = |at| known(&memory, at, addr).and_then(|known| known.rtt);
         assert_eq!(rtt(now + 599 * SECOND), Some(2 * SECOND));
         assert_eq!(rtt(now + 600 * SECOND), None);
+        assert_eq!(memory.rtt(addr), Some(2 * SECOND), "but not as a guess");
     }
     #[test]
     fn a_failure_does_not_make_an_old_time_younger() {

@@ -303,6 +303,31 @@ fn i2_6_the_deadline_that_travels_shrinks_with_every_attempt() {
 }
 
 #[test]
+fn half_a_round_trip_is_kept_back_of_the_deadline_that_travels() {
+    let mut sim = Sim::seeded(1);
+    sim.link("laptop", "api.test").latency(ms(40));
+    let seen = fields(&sim, "grpc-timeout", 200);
+    let client = builder(&sim)
+        .propagate_deadline("http://api.test/", DeadlineHeader::GrpcTimeout)
+        .build()
+        .unwrap();
+    let run = sim.run(async move {
+        for path in ["fresh", "reused"] {
+            let get = client.get(format!("http://api.test/{path}"));
+            get.timeout(secs(2)).send().await.unwrap();
+        }
+    });
+    run.expect();
+    let seen = seen.lock().unwrap().clone();
+    let left =
+        |value: &Option<String>| DeadlineHeader::GrpcTimeout.parse(value.as_ref()?.as_bytes());
+    let left: Vec<_> = seen.iter().map(left).collect();
+    // The name takes 1 ms and the transport 80 ms, and 40 ms are kept back.
+    let told = [2_000 - 1 - 80 - 40, 2_000 - 40].map(|millis| Some(ms(millis)));
+    assert_eq!(left, told);
+}
+
+#[test]
 fn only_origins_that_were_named_are_told_the_deadline() {
     let mut sim = Sim::seeded(1);
     let seen = fields(&sim, "x-request-timeout", 200);

@@ -69,7 +69,8 @@ impl Live {
         } else {
             Upload::new(body)
         };
-        if !parts.stamp(shared, now, self.clocks.overall(), self.call.attempt()) {
+        let (overall, attempt) = (self.clocks.overall(), self.call.attempt());
+        if !parts.stamp(shared, now, overall, attempt, h1.peer.as_deref()) {
             self.step = Step::Exchanging(Exchange::H1(h1));
             return self.expire(shared, parts, now, Phase::Total);
         }
