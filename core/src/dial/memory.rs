@@ -76,7 +76,7 @@ impl Memory {
     /// 6298 section 2). It does not go stale as what is [`known`](Self::known) does: there is no
     /// better guess.
     pub fn rtt(&self, addr: SocketAddr) -> Option<Duration> {
-        self.stats.get(&addr)?.rtt
+        Some(self.stats.get(&addr)?.distance?.smoothed)
     }
 
     /// A connection to it opened, within this time.
