@@ -69,6 +69,7 @@ impl Run {
             repeatable: true,
             probe: false,
             tag: u64::from(self.issued),
+            ..Ask::default()
         };
         match self.pool.checkout(self.now, ROUTES[r], ask) {
             Ok(Lease::Idle(slot, token, _)) => {
