@@ -22,7 +22,8 @@
 //!   fits; a connection that fits a waiter is never idle.
 //! * Never more dials begun than waiters; a dial serves whoever is first, not who started it. With
 //!   fewer waiters than dials, those go on whose connections could idle; the others are given up.
-//! * While a route is held up by the total limit nothing is idle, and room goes round by turns.
+//! * While a route is held up by the total limit nothing is idle, but what is looked at and somebody
+//!   counts on; a place costs one eviction, and goes round by turns.
 //! * Every handle carries a generation: a stale one is noticed, and never followed.
 //!
 //! All of it is slabs with lists threaded through them: an operation touches a bounded number of

@@ -488,8 +488,8 @@ impl Model {
     /// A route that wants a dial, may begin one, and has the room: somebody has been forgotten.
     pub(super) fn forgotten(&self, now: Instant) -> Option<usize> {
         let has_room = |r| {
-            let own = self.of_route(r) < self.n.per_origin || self.oldest_idle(Some(r)).is_some();
-            own && (self.conns.len() < self.n.total || self.oldest_idle(None).is_some())
+            let is_full = self.of_route(r) >= self.n.per_origin;
+            self.has_room() && (!is_full || self.oldest_to_spare(Some(r)).is_some())
         };
         let is_free = |r| self.dial_at(now, r) == Some(Instant::ORIGIN);
         (0..self.routes.len()).find(|&r| self.wants(r) && is_free(r) && has_room(r))
@@ -577,16 +577,15 @@ impl Model {
         let mut begun = None;
         while self.may_dial(now, r) {
             if self.of_route(r) >= self.n.per_origin {
-                let Some(own) = self.oldest_idle(Some(r)) else {
+                let Some(own) = self.oldest_to_spare(Some(r)) else {
                     break;
                 };
                 self.drop_conn(now, own);
-            } else if self.conns.len() >= self.n.total || !self.ring.is_empty() {
-                let Some(any) = self.oldest_idle(None) else {
-                    self.line_up(r);
-                    break;
-                };
-                self.drop_oldest(now, any);
+            } else if !self.ring.is_empty() || !self.has_room() {
+                self.line_up(r);
+                break;
+            } else if self.conns.len() >= self.n.total {
+                self.make_room(now);
             } else if newcomer.take().is_some() {
                 let dial = self.dial(now, r);
                 self.begin(dial);
@@ -600,8 +599,9 @@ impl Model {
     }
 
     fn serve_ring(&mut self, now: Instant) {
-        while self.conns.len() < self.n.total {
+        while !self.ring.is_empty() && self.has_room() {
             let Some(r) = self.next_turn(now) else { break };
+            self.make_room(now);
             self.ring.retain(|other| *other != r);
             let dial = self.dial(now, r);
             self.give_dial(r, dial);
@@ -609,6 +609,18 @@ impl Model {
             if self.may_take_turn(now, r) {
                 self.line_up(r);
             }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.conns.len() < self.n.total || self.oldest_to_spare(None).is_some()
+    }
+
+    /// Where there is none, one connection goes.
+    fn make_room(&mut self, now: Instant) {
+        if self.conns.len() >= self.n.total {
+            let oldest = self.oldest_to_spare(None);
+            self.drop_conn(now, oldest.expect("there is room to make"));
         }
     }
 
@@ -744,11 +756,11 @@ impl Model {
         conn.parked = serial;
         let r = conn.route;
         if self.count(r, State::Idle) > self.n.idle_per_origin {
-            let oldest = self.oldest_idle(Some(r)).expect("one is idle");
+            let oldest = self.oldest_to_spare(Some(r)).expect("it idles itself");
             self.drop_conn(now, oldest);
         } else if self.idle().count() > self.n.idle {
-            let oldest = self.oldest_idle(None).expect("one is idle");
-            self.drop_oldest(now, oldest);
+            let oldest = self.oldest_to_spare(None).expect("it idles itself");
+            self.drop_conn(now, oldest);
         }
         self.pump(now, r, None);
     }
@@ -787,15 +799,6 @@ impl Model {
         }
         self.conns.retain(|conn| conn.id != id);
         self.note(now, conn.route);
-    }
-
-    /// Where it was lent, somebody may have counted on it.
-    fn drop_oldest(&mut self, now: Instant, id: u32) {
-        let conn = self.conn(id).clone();
-        self.drop_conn(now, id);
-        if conn.lent && self.wants(conn.route) {
-            self.line_up(conn.route);
-        }
     }
 
     fn drop_and_pump(&mut self, now: Instant, id: u32) {
@@ -844,6 +847,20 @@ impl Model {
             .idle()
             .filter(|conn| route.is_none_or(|r| conn.route == r));
         of_route.min_by_key(|conn| conn.parked).map(|conn| conn.id)
+    }
+
+    /// The oldest but for those that are lent, and without which their route had to dial.
+    fn oldest_to_spare(&self, route: Option<usize>) -> Option<u32> {
+        let is_spare = |conn: &&Conn| {
+            let lent = self.idle().filter(|c| c.route == conn.route && c.lent);
+            let coming = self.count(conn.route, State::Connecting) + lent.count();
+            !conn.lent || self.waiting(conn.route) < coming
+        };
+        let own = self
+            .idle()
+            .filter(|conn| route.is_none_or(|r| conn.route == r));
+        let oldest = own.filter(is_spare).min_by_key(|conn| conn.parked);
+        oldest.map(|conn| conn.id)
     }
 
     fn newest_idle(&self, r: usize) -> Option<u32> {
