@@ -4,6 +4,8 @@
     reason = "scenes are told with few letters"
 )]
 
+mod a10;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
