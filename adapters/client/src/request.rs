@@ -9,6 +9,7 @@ use fulmar_core::call;
 use fulmar_core::deadline::{PhaseLimits, Timeouts};
 use fulmar_core::http::EncodedFields;
 use fulmar_core::origin::{Origin, Route};
+use fulmar_core::pool::Gauges;
 use fulmar_core::retry::{MethodClass, Retry};
 use fulmar_core::time::Instant;
 use http::Method;
@@ -401,6 +402,13 @@ impl RequestBuilder {
     pub fn explain(&self) -> Result<Explanation, Error> {
         let parts = self.parts.as_ref().map_err(Clone::clone)?;
         Ok(Explanation::of(&self.client.shared, parts))
+    }
+
+    /// Counts of the route that it would take.
+    pub(crate) fn route_gauges(&self) -> Result<Gauges, Error> {
+        let parts = self.parts.as_ref().map_err(Clone::clone)?;
+        let shared = &self.client.shared;
+        Ok(shared.locked(|state| state.pool.route_gauges(parts.route())))
     }
 
     /// Whom it is for, unless it is invalid.

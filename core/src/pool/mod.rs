@@ -29,6 +29,7 @@
 //! All of it is slabs with lists threaded through them: an operation touches a bounded number of
 //! entries. Nothing the caller owns is dropped in here; it comes out of `poll_evicted`.
 
+mod by_route;
 mod config;
 mod dialing;
 mod expiry;
@@ -52,6 +53,7 @@ mod surplus;
 mod turns;
 mod waiters;
 
+pub use by_route::{ByRoute, RouteGauges};
 pub use config::{Config, ConfigError, Limits};
 pub use lease::{Ask, Connection, Discard, Eviction, Gauges, Lease, Refusal, Slot, Ticket};
 pub use pool::Pool;

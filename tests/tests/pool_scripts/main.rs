@@ -14,7 +14,7 @@ use chacha20::rand_core::SeedableRng;
 use fulmar_core::budget::{BudgetConfig, Cost};
 use fulmar_core::fault::{Fault, FaultKind, Phase};
 use fulmar_core::pool::{
-    Ask, Config, Connection, Discard, Lease, Limits, Pool, Refusal, Slot, Ticket,
+    Ask, Config, Connection, Discard, Gauges, Lease, Limits, Pool, Refusal, Slot, Ticket,
 };
 use fulmar_core::time::Instant;
 
@@ -1132,6 +1132,31 @@ fn each_route_is_counted_for_itself() {
     let (a, b) = (s.pool.route_gauges(A), s.pool.route_gauges(B));
     assert_eq!((a.busy, a.idle, a.total), (1, 1, 2));
     assert_eq!((b.busy, b.idle, b.total), (0, 0, 0));
+}
+
+#[test]
+fn the_busiest_routes_are_counted_one_by_one_and_the_others_together() {
+    let mut s = Scene::new(Limits::new().per_origin(2));
+    let slot = s.busy(C, "c");
+    s.park(slot, "c");
+    let (_b, _first, _second) = (s.busy(B, "b"), s.busy(B, "b"), s.wait(B));
+    let _a = s.busy(A, "a");
+    let by_route = s.pool.by_route(2);
+    let rows = by_route.routes.iter().map(|row| {
+        let Gauges { total, waiting, .. } = row.gauges;
+        (&*row.route, total, waiting, row.limit)
+    });
+    // Of as many connections the alphabet decides.
+    assert_eq!(rows.collect::<Vec<_>>(), [(B, 2, 1, 2), (A, 1, 0, 2)]);
+    let rest = (by_route.others, by_route.other.idle, by_route.other.total);
+    assert_eq!(rest, (1, 1, 1));
+    let mut sum = by_route.other;
+    for row in by_route.routes {
+        sum += row.gauges;
+    }
+    assert_eq!(sum, s.pool.gauges());
+    let none = s.pool.by_route(0);
+    assert_eq!((none.routes.len(), none.other), (0, s.pool.gauges()));
 }
 
 #[test]
