@@ -40,6 +40,10 @@ counts *args:
 swarm pairs='100000' from='0':
     SWARM={{pairs}} SWARM_FROM={{from}} cargo test --release -p fulmar-tests --test swarm -- --nocapture
 
+# So many random operations on the pool and on a naive model of it, with equal outcomes; CI compares 100,000.
+pool-model operations='1000000':
+    POOL_OPERATIONS={{operations}} cargo test --release -p fulmar-tests --test pool_properties the_pool_agrees -- --nocapture
+
 # Each planted bug in a copy of the tree: the swarm or the suite must find it.
 planted *patches:
     .ci/planted {{patches}}

@@ -1,16 +1,38 @@
 //! Random scripts on the pool.
 
+use std::cell::Cell;
+
 use fulmar_tests::properties::pool::{pool_following_ops, pool_lanes, pool_ops, pool_shared_ops};
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
+
+fn config() -> ProptestConfig {
+    ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(250)
+    }
+}
+
+/// At least 100,000 operations, or as many as `POOL_OPERATIONS` says: `just pool-model`.
+#[test]
+fn the_pool_agrees_with_a_model_that_searches_vectors() {
+    let wanted = std::env::var("POOL_OPERATIONS").map_or(100_000, |operations| {
+        operations.parse().expect("a number of operations")
+    });
+    let operations = Cell::new(0);
+    while operations.get() < wanted {
+        let scripts = prop::collection::vec(any::<u8>(), 0..2400);
+        let run = TestRunner::new(config()).run(&scripts, |data| {
+            operations.set(operations.get() + pool_ops(&data));
+            Ok(())
+        });
+        run.unwrap_or_else(|failure| panic!("{failure}"));
+    }
+    println!("{} operations, equal outcomes", operations.get());
+}
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(250) })]
-
-    /// Some 400 operations each, 100,000 in all.
-    #[test]
-    fn the_pool_agrees_with_a_model_that_searches_vectors(data in prop::collection::vec(any::<u8>(), 0..2400)) {
-        pool_ops(&data);
-    }
+    #![proptest_config(config())]
 
     #[test]
     fn lanes_are_served_by_their_shares_and_shed_from_below(data in prop::collection::vec(any::<u8>(), 0..1200)) {

@@ -62,7 +62,9 @@ pub use fulmar_core::call::{AttemptRecord, Outcome as AttemptOutcome, Why};
 pub use fulmar_core::deadline::{DeadlineHeader, MinSpeed, Spent, Timeouts};
 pub use fulmar_core::fault::{Fate, Phase};
 pub use fulmar_core::lane::Lane;
-pub use fulmar_core::pool::{Config as PoolConfig, Gauges, Held, Limits, Preview};
+pub use fulmar_core::pool::{
+    ByRoute, Config as PoolConfig, Gauges, Held, Limits, Preview, RouteGauges,
+};
 pub use fulmar_core::retry::{Cause, MethodClass, Replay, Retry, Ruling, Seen, StopReason};
 pub use fulmar_core::time::Instant;
 pub use fulmar_core::{tls, trace};

@@ -10,6 +10,7 @@ use fulmar_core::deadline::{PhaseLimits, Telling, Timeouts};
 use fulmar_core::http::EncodedFields;
 use fulmar_core::lane::Lane;
 use fulmar_core::origin::{Origin, Route};
+use fulmar_core::pool::Gauges;
 #[cfg(feature = "websocket")]
 use fulmar_core::retry::StopReason;
 use fulmar_core::retry::{MethodClass, Retry};
@@ -467,6 +468,15 @@ impl RequestBuilder {
             &settled,
             parts.facts(),
         ))
+    }
+
+    /// Counts of the route that it would take.
+    pub(crate) fn route_gauges(&self) -> Result<Gauges, Error> {
+        let parts = self.parts.as_ref().map_err(Clone::clone)?;
+        let shared = &self.client.shared;
+        let mut settled = parts.sketch();
+        settled.settle(&shared.settings)?;
+        Ok(shared.locked(|state| state.pool.route_gauges(settled.route())))
     }
 
     /// Whom it is for, unless it is invalid.

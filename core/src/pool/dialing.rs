@@ -42,20 +42,16 @@ impl<U, S: Clone> Pool<U, S> {
         while self.may_dial_or_arm(now, r) {
             if self.routes.at(r).is_full() {
                 // What idles here fits nobody who waits here, or it would not idle.
-                let own = self.routes.at(r).idle.head;
-                if own == NONE {
+                let Some(own) = self.own_to_spare(r) else {
                     break;
-                }
+                };
                 self.evict(now, own, Eviction::RoomNeeded);
                 continue;
             }
-            if self.counts.total() >= self.settings.total || !self.ring.is_empty() {
-                if self.lru.is_empty() {
-                    self.join_ring(r);
-                    break;
-                }
-                self.evict_oldest(now, Eviction::RoomNeeded);
-                continue;
+            // A place that is free, or can be made so, is the next in the ring's.
+            if !self.ring.is_empty() || !self.make_room(now) {
+                self.join_ring(r);
+                break;
             }
             let dial = self.begin_dial(now, r);
             match newcomer.take() {

@@ -6,7 +6,7 @@ use crate::time::Instant;
 
 use super::lease::Eviction;
 use super::pool::Pool;
-use super::slab::NONE;
+use super::slab::{List, NONE};
 use super::slot::{Stage, State};
 use super::waiters::Grant;
 
@@ -19,13 +19,11 @@ impl<U, S: Clone> Pool<U, S> {
         }
     }
 
-    /// Evicts the connection that has idled longest, whatever its route: this side ran out of
-    /// descriptors or ports.
+    /// Evicts the connection that has idled longest, whatever its route, of those that nobody counts
+    /// on: this side ran out of descriptors or ports.
     pub fn give_up_oldest(&mut self, now: Instant) {
-        if !self.lru.is_empty() {
-            let r = self.slots.at(self.lru.head).route;
-            self.evict_oldest(now, Eviction::RoomNeeded);
-            self.pump(now, r, None);
+        if let Some(oldest) = self.oldest_to_spare(None) {
+            self.evict_and_pump(now, oldest, Eviction::RoomNeeded);
             self.serve_ring(now);
         }
     }
@@ -124,7 +122,8 @@ impl<U, S: Clone> Pool<U, S> {
             .push_back(&mut self.slots.entries, i, |e| &mut e.lru);
         let (idle, waiting) = (route.counts.of(State::Idle), route.waiting);
         if idle > self.settings.idle_per_origin {
-            let oldest = self.routes.at(r).idle.head;
+            // There is one: the connection itself.
+            let oldest = self.own_to_spare(r).unwrap_or(i);
             self.evict(now, oldest, Eviction::Full);
         } else if self.counts.of(State::Idle) > self.settings.idle {
             self.evict_oldest(now, Eviction::Full);
@@ -161,14 +160,16 @@ impl<U, S: Clone> Pool<U, S> {
         self.pump(now, r, None);
     }
 
-    /// Evicts a route's idle connections that have idled for so long, oldest first.
+    /// Evicts a route's idle connections that have idled for so long. They are looked at one by one:
+    /// a grant that nobody took comes back to the end of the list, and has idled all the while.
     fn evict_older(&mut self, now: Instant, r: u32, idle_for: Duration) {
-        loop {
-            let oldest = self.routes.at(r).idle.head;
-            if oldest == NONE || now - self.slots.at(oldest).since < idle_for {
-                break;
+        let mut next = self.routes.at(r).idle.head;
+        while next != NONE {
+            let i = next;
+            next = List::after(&mut self.slots.entries, i, |e| &mut e.siblings);
+            if now - self.slots.at(i).since >= idle_for {
+                self.evict(now, i, Eviction::Suspect);
             }
-            self.evict(now, oldest, Eviction::Suspect);
         }
         self.pump(now, r, None);
     }

@@ -6,6 +6,7 @@ use crate::time::Instant;
 use super::lease::{Ask, Refusal};
 use super::pool::Pool;
 use super::route::Route;
+use super::slab::NONE;
 use super::slot::{Stage, State};
 
 /// What a [`checkout`](Pool::checkout) at the same instant would bring.
@@ -74,7 +75,7 @@ impl<U, S: Clone> Pool<U, S> {
         };
         let position = route.waiting + 1;
         // A dial that was granted and not begun goes to whoever comes next.
-        if route.granted.head != super::slab::NONE {
+        if route.granted.head != NONE {
             return Preview::Dial { evicts: false };
         }
         let wait = |why| Preview::Wait { position, why };
@@ -101,38 +102,33 @@ impl<U, S: Clone> Pool<U, S> {
 
     /// Room for a dial, or what there is not enough of.
     fn preview_dial(&self, route: Option<&Route>, position: u32, limit: u32) -> Preview {
-        let (has, idle) = route.map_or((0, 0), |route| {
-            (route.counts.total(), route.counts.of(State::Idle))
-        });
-        let mut evicts = false;
-        if has >= limit {
-            if idle == 0 {
+        let is_full = self.counts.total() >= self.settings.total;
+        if route.is_some_and(|route| route.counts.total() >= limit) {
+            if !self.has_own_to_spare(route) {
                 let why = Held::PerOrigin(limit);
                 return Preview::Wait { position, why };
             }
-            evicts = true;
-        } else if self.counts.total() >= self.settings.total || !self.ring.is_empty() {
-            if self.lru.is_empty() || self.is_oldest_awaited(route) {
-                let why = Held::Total(self.settings.total);
-                return Preview::Wait { position, why };
-            }
-            evicts = true;
+            return Preview::Dial { evicts: true };
         }
-        Preview::Dial { evicts }
+        let has_room = !is_full || self.oldest_to_spare(route).is_some();
+        if !has_room || !self.ring.is_empty() {
+            let why = Held::Total(self.settings.total);
+            return Preview::Wait { position, why };
+        }
+        Preview::Dial { evicts: is_full }
     }
 
-    /// Whether the connection that would make room is lent, and somebody waits for it: then that room
-    /// is his. `asking` is the route of the one who comes, and not yet among its waiters.
-    fn is_oldest_awaited(&self, asking: Option<&Route>) -> bool {
-        let oldest = self.slots.get(self.lru.head);
-        let Some(oldest) = oldest.filter(|entry| entry.stage == Stage::Lent) else {
-            return false;
-        };
-        self.routes.get(oldest.route).is_some_and(|route| {
-            let is_own = asking.is_some_and(|asking| asking.key == route.key);
-            let waiting = route.waiting + u32::from(is_own);
-            waiting + 1 > route.connecting() + route.lent
-        })
+    /// Whether a route that wants a dial, hence counts on all that is lent, has an idle connection
+    /// to make room.
+    fn has_own_to_spare(&self, route: Option<&Route>) -> bool {
+        let mut i = route.map_or(NONE, |route| route.idle.head);
+        while let Some(entry) = self.slots.get(i) {
+            if entry.stage != Stage::Lent {
+                return true;
+            }
+            i = entry.siblings.next;
+        }
+        false
     }
 
     /// Whether the newest idle connection that is alive will do.

@@ -152,6 +152,11 @@ impl Route {
         self.waiting > self.connecting() + self.lent
     }
 
+    /// Whether with so many more askers it had to dial for a lent connection that is lost.
+    pub(super) fn counts_on_lent(&self, more: u32) -> bool {
+        self.waiting + more >= self.connecting() + self.lent
+    }
+
     pub(super) fn protocol(&self, now: Instant) -> Protocol {
         if now < self.protocol_until {
             self.protocol

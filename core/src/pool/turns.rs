@@ -40,10 +40,14 @@ impl<U, S: Clone> Pool<U, S> {
         self.grant_connection(now, i, w);
     }
 
-    /// Uses room under the total limit, route by route in turn.
+    /// Uses room under the total limit, and makes it where something idles, route by route in turn.
+    ///
+    /// To be called after whatever may free a place, or leave a connection that idles to nobody who
+    /// counts on it.
     pub(super) fn serve_ring(&mut self, now: Instant) {
-        while !self.ring.is_empty() && self.counts.total() < self.settings.total {
+        while !self.ring.is_empty() && self.has_room() {
             let Some(r) = self.next_turn(now) else { break };
+            self.make_room(now);
             self.leave_ring(r);
             let dial = self.begin_dial(now, r);
             self.give_dial(r, dial);

@@ -65,17 +65,21 @@ impl TryRng for Draw {
     }
 }
 
-/// Runs the script on the pool and on the model, and compares all that can be seen.
+/// Runs the script on the pool and on the model, and compares all that can be seen. Returns how many
+/// operations it had.
 ///
 /// # Panics
 ///
 /// Where they differ, or an invariant does not hold.
-pub fn pool_ops(data: &[u8]) {
+pub fn pool_ops(data: &[u8]) -> u64 {
     let mut run = Run::new(Script::new(data));
+    let mut operations = 0;
     while !run.script.is_over() && run.step() {
         run.compare();
+        operations += 1;
     }
     run.wind_down();
+    operations
 }
 
 struct Run<'a> {

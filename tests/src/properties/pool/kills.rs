@@ -4,7 +4,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fulmar_sim::{Backoff, Client, Fault, Instant, Jitter, Limits, Retry, Sim, StopReason};
+use fulmar_sim::{
+    Backoff, Client, Fault, Instant, Jitter, Limits, Retry, Sim, StopReason, Timeouts,
+};
 
 use super::super::script::Script;
 
@@ -62,6 +64,8 @@ pub fn i3_9_a_killed_connection_fails_no_request(data: &[u8]) -> Killed {
     let client = Client::builder(sim.net("laptop"))
         .retry(Retry::new(100).backoff(rest).throttle(rest))
         .limits(Limits::new().per_origin(per_origin))
+        // Longer than the wait for the next dial after connections that ended before a response.
+        .timeouts(Timeouts::new().pool(Duration::from_secs(30)))
         .build()
         .expect("settings that go together");
     sim.watch(&client);

@@ -4,6 +4,8 @@
     reason = "scenes are told with few letters"
 )]
 
+mod a10;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -12,7 +14,7 @@ use chacha20::rand_core::SeedableRng;
 use fulmar_core::budget::{BudgetConfig, Cost};
 use fulmar_core::fault::{Fault, FaultKind, Phase};
 use fulmar_core::pool::{
-    Ask, Config, Connection, Discard, Lease, Limits, Pool, Refusal, Slot, Ticket,
+    Ask, Config, Connection, Discard, Gauges, Lease, Limits, Pool, Refusal, Slot, Ticket,
 };
 use fulmar_core::time::Instant;
 
@@ -386,19 +388,89 @@ fn who_comes_during_a_look_gets_the_next_connection_at_once() {
 }
 
 #[test]
+fn room_for_a_dial_costs_one_idle_connection_and_none_that_somebody_counts_on() {
+    let mut s = Scene::new(Limits::new().total(4));
+    let slot = s.busy(A, "a");
+    let others = ["x", "y", "z"].map(|name| (s.busy(C, name), name));
+    s.park(slot, "a");
+    for (slot, name) in others {
+        s.park(slot, name);
+    }
+    let mut lent = Vec::new();
+    s.pool.poll_look(1, &mut lent);
+    let (slot, conn) = lent.remove(0);
+    assert_eq!(conn, "a", "the oldest");
+    let counting = s.wait(A);
+    let _ = s.dial(B);
+    assert_eq!((s.evicted(), s.pool.gauges().total), (vec!["x"], 4));
+    s.pool.handle_look(s.now, slot, conn, true);
+    assert_eq!(s.taken(counting).1, "a");
+}
+
+#[test]
+fn a_place_waited_for_is_used_when_who_counted_on_a_connection_gives_up() {
+    let mut s = Scene::new(Limits::new().total(1));
+    let slot = s.busy(A, "a");
+    s.park(slot, "a");
+    let (slot, conn) = s.lent();
+    let counting = s.wait(A);
+    let next = s.wait(B);
+    s.pool.cancel(s.now, counting);
+    // At once: who looks may take his time.
+    let dial = s.granted_dial(next);
+    s.pool.handle_look(s.now, slot, conn, true);
+    assert_eq!((s.evicted(), s.pool.gauges().total), (vec!["a"], 1));
+    s.connect(dial, "b");
+    assert_eq!(s.taken(next).1, "b");
+}
+
+#[test]
+fn a_connection_that_comes_back_from_a_look_and_fits_nobody_makes_room() {
+    let mut s = Scene::new(Limits::new().total(1));
+    let slot = s.busy(A, "a");
+    s.park(slot, "a");
+    let (slot, conn) = s.lent();
+    let shy = Ask {
+        repeatable: false,
+        ..Ask::default()
+    };
+    let Lease::Wait(first) = s.ask(A, shy) else {
+        panic!("it counts on what is lent")
+    };
+    let second = s.wait(B);
+    s.pass(5.0);
+    s.pool.handle_look(s.now, slot, conn, true);
+    assert_eq!(s.evicted(), ["a"]);
+    // Whoever asked first has the first turn; the other comes next.
+    let dial = s.granted_dial(second);
+    assert_eq!((s.poll(first), s.pool.gauges().total), (None, 1));
+    s.fail(dial, FaultKind::Refused);
+    let _ = s.granted_dial(first);
+}
+
+#[test]
+fn a_full_route_keeps_the_connection_that_is_looked_at_for_who_counts_on_it() {
+    let mut s = Scene::new(Limits::new().per_origin(1));
+    let slot = s.busy(A, "a");
+    s.park(slot, "a");
+    let (slot, conn) = s.lent();
+    let (first, second) = (s.wait(A), s.wait(A));
+    s.pool.handle_look(s.now, slot, conn, true);
+    let (slot, conn) = s.taken(first);
+    assert_eq!(conn, "a");
+    s.park(slot, conn);
+    assert_eq!(s.taken(second).1, "a");
+}
+
+#[test]
 fn a_connection_evicted_while_it_is_looked_at_goes_when_it_comes_back() {
     let mut s = Scene::new(Limits::new().total(1));
     let x = s.busy(A, "x");
     s.park(x, "x");
     let (slot, conn) = s.lent();
-    let waiting = s.wait(A);
-    let _next = s.wait(B);
+    let _ = s.dial(B);
     s.pool.handle_look(s.now, slot, conn, true);
     assert_eq!((s.evicted(), s.pool.gauges().total), (vec!["x"], 1));
-    // Who had counted on it is the first to dial.
-    let dial = s.granted_dial(waiting);
-    s.connect(dial, "y");
-    assert_eq!(s.taken(waiting).1, "y");
 }
 
 #[test]
@@ -779,6 +851,21 @@ fn siblings_idle_as_long_as_a_stale_one_are_evicted() {
 }
 
 #[test]
+fn a_grant_that_nobody_took_has_idled_since_it_was_made() {
+    let mut s = Scene::new(Limits::new());
+    let older = s.busy(A, "older");
+    let (ticket, slot) = s.dial(A);
+    s.connect(slot, "granted");
+    s.pass(10.0);
+    s.park(older, "parked");
+    s.pool.cancel(s.now, ticket);
+    // The one that has idled for longest is the last in the order of coming back.
+    s.pool.evict_idle(s.now, A, Duration::from_secs(5));
+    assert_eq!(s.evicted(), ["granted"]);
+    assert_eq!(s.idle(A).1, "parked");
+}
+
+#[test]
 fn the_queue_has_a_bound() {
     let mut s = Scene::new(Limits::new().total(1).waiters(2));
     let _busy = s.busy(A, "x");
@@ -1045,6 +1132,31 @@ fn each_route_is_counted_for_itself() {
     let (a, b) = (s.pool.route_gauges(A), s.pool.route_gauges(B));
     assert_eq!((a.busy, a.idle, a.total), (1, 1, 2));
     assert_eq!((b.busy, b.idle, b.total), (0, 0, 0));
+}
+
+#[test]
+fn the_busiest_routes_are_counted_one_by_one_and_the_others_together() {
+    let mut s = Scene::new(Limits::new().per_origin(2));
+    let slot = s.busy(C, "c");
+    s.park(slot, "c");
+    let (_b, _first, _second) = (s.busy(B, "b"), s.busy(B, "b"), s.wait(B));
+    let _a = s.busy(A, "a");
+    let by_route = s.pool.by_route(2);
+    let rows = by_route.routes.iter().map(|row| {
+        let Gauges { total, waiting, .. } = row.gauges;
+        (&*row.route, total, waiting, row.limit)
+    });
+    // Of as many connections the alphabet decides.
+    assert_eq!(rows.collect::<Vec<_>>(), [(B, 2, 1, 2), (A, 1, 0, 2)]);
+    let rest = (by_route.others, by_route.other.idle, by_route.other.total);
+    assert_eq!(rest, (1, 1, 1));
+    let mut sum = by_route.other;
+    for row in by_route.routes {
+        sum += row.gauges;
+    }
+    assert_eq!(sum, s.pool.gauges());
+    let none = s.pool.by_route(0);
+    assert_eq!((none.routes.len(), none.other), (0, s.pool.gauges()));
 }
 
 #[test]
