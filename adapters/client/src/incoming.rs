@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use fulmar_core::call::AttemptRecord;
-use fulmar_core::deadline::Clocks;
+use fulmar_core::deadline::{Clocks, Reading};
 use fulmar_core::fault::{Fate, Phase};
 use fulmar_core::retry::{Cause, StopReason};
 use fulmar_core::time::Instant;
@@ -31,6 +31,7 @@ pub(crate) struct Incoming {
     call: u64,
     url: Url,
     delivered: u64,
+    pub(crate) reading: Reading,
     /// Bytes that are taken in one piece at most.
     pub(crate) max: u64,
     /// It is in flight until the body ends.
@@ -65,6 +66,7 @@ impl Incoming {
             call,
             url,
             delivered: 0,
+            reading: Reading::Pieces,
             max: u64::MAX,
             pass: None,
             failure: None,
@@ -100,6 +102,7 @@ impl Incoming {
         };
         let now = self.shared.net.now();
         self.clocks.suspended(now, false);
+        self.clocks.reads(self.reading);
         match exchange.poll_data(cx, now, &mut self.clocks, &mut self.upload) {
             // A deadline that has passed ends the body even while bytes arrive.
             Poll::Ready(Ok(Data::Chunk(_))) if self.is_overdue(now) => {

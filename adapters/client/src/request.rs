@@ -356,6 +356,14 @@ impl RequestBuilder {
         self.option(|options| options.limit(timeouts))
     }
 
+    /// Sets whether the [timeout](Self::timeout) covers the response's body where that is read in
+    /// pieces: see [`ClientBuilder::total_covers_body`](crate::ClientBuilder::total_covers_body). A
+    /// [deadline](Self::deadline) always does.
+    pub fn total_covers_body(self, covers: bool) -> Self {
+        let timeouts = self.timeouts_in_force().total_covers_body(covers);
+        self.option(|options| options.limit(timeouts))
+    }
+
     /// Ends the call at `deadline` at the latest: one budget for many calls. See
     /// [`Client::deadline`].
     pub fn deadline(self, deadline: Instant) -> Self {

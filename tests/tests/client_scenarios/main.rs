@@ -8,6 +8,7 @@ mod bodies;
 mod body_limits;
 mod cancellation;
 mod closing;
+mod coverage;
 mod deadlines;
 mod dials;
 mod errors;
