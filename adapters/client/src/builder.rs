@@ -139,9 +139,18 @@ impl ClientBuilder {
     }
 
     /// Limits every call, from its first poll to the last byte of the body, retries included: the
-    /// `total` of [`timeouts`](Self::timeouts). Default: no limit.
+    /// `total` of [`timeouts`](Self::timeouts). Default: no limit. See
+    /// [`total_covers_body`](Self::total_covers_body) for bodies that go on for longer.
     pub fn timeout(mut self, total: impl Into<Option<Duration>>) -> Self {
         self.timeouts = self.timeouts.total(total);
+        self
+    }
+
+    /// Sets whether the [timeout](Self::timeout) of a call covers its response's body where that is
+    /// read in pieces ([`Response::chunk`](crate::Response::chunk), and as a stream). Default true.
+    /// Without, it ends with the head. A body that is taken in one piece is covered in either case.
+    pub fn total_covers_body(mut self, covers: bool) -> Self {
+        self.timeouts = self.timeouts.total_covers_body(covers);
         self
     }
 

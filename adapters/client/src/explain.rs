@@ -298,7 +298,8 @@ impl Explanation {
             }
         }
         match self.time_left {
-            Some(left) => write!(f, "in all {left:?}"),
+            Some(left) if self.timeouts.total_covers_body => write!(f, "in all {left:?}"),
+            Some(left) => write!(f, "in all {left:?} without a body in pieces"),
             None => f.write_str("in all no limit"),
         }
     }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use fulmar_core::call::{Call, Via};
-use fulmar_core::deadline::Clocks;
+use fulmar_core::deadline::{Clocks, Reading};
 use fulmar_core::fault::{Fate, Phase};
 use fulmar_core::retry::{AttemptFacts, Cause};
 use fulmar_core::time::Instant;
@@ -32,6 +32,7 @@ pub(crate) struct Incoming {
     /// Of the request.
     target: (Method, Url),
     delivered: u64,
+    pub(crate) reading: Reading,
     /// Bytes that are taken in one piece at most.
     pub(crate) max: u64,
     /// It is in flight until the body ends.
@@ -66,6 +67,7 @@ impl Incoming {
             call,
             target,
             delivered: 0,
+            reading: Reading::Pieces,
             max: u64::MAX,
             pass: None,
             failure: None,
@@ -101,6 +103,7 @@ impl Incoming {
         };
         let now = self.shared.net.now();
         self.clocks.suspended(now, false);
+        self.clocks.reads(self.reading);
         match exchange.poll_data(cx, now, &mut self.clocks, &mut self.upload) {
             // A deadline that has passed ends the body even while bytes arrive.
             Poll::Ready(Ok(Data::Chunk(_))) if self.is_overdue(now) => {

@@ -53,6 +53,7 @@ pub(crate) struct Options {
     /// The total, where the rest is as the profile or the client has it.
     #[expect(clippy::option_option, reason = "as it was, off, or a limit")]
     pub(crate) total: Option<Option<Duration>>,
+    pub(crate) covers_body: Option<bool>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) retry: Option<Arc<Retry>>,
     pub(crate) idempotent: bool,
@@ -74,11 +75,14 @@ impl Options {
     fn timeouts_in_force(&self, settings: &Settings, manner: Option<&Manner>) -> Option<Timeouts> {
         let profile = || manner?.timeouts;
         let base = self.timeouts.or_else(profile);
-        match self.total {
-            // Phases that are longer are fine: they end with the whole.
-            Some(total) => Some(base.unwrap_or(settings.timeouts).total(total)),
-            None => base,
+        if self.total.is_none() && self.covers_body.is_none() {
+            return base;
         }
+        let mut timeouts = base.unwrap_or(settings.timeouts);
+        // Phases that are longer are fine: they end with the whole.
+        timeouts.total = self.total.unwrap_or(timeouts.total);
+        timeouts.total_covers_body = self.covers_body.unwrap_or(timeouts.total_covers_body);
+        Some(timeouts)
     }
 }
 
@@ -387,6 +391,13 @@ impl RequestBuilder {
         self.option(|options| options.total = Some(total))
     }
 
+    /// Sets whether the [timeout](Self::timeout) covers the response's body where that is read in
+    /// pieces: see [`ClientBuilder::total_covers_body`](crate::ClientBuilder::total_covers_body). A
+    /// [deadline](Self::deadline) always does.
+    pub fn total_covers_body(self, covers: bool) -> Self {
+        self.option(|options| options.covers_body = Some(covers))
+    }
+
     /// Ends the call at `deadline` at the latest: one budget for many calls. See
     /// [`Client::deadline`].
     pub fn deadline(self, deadline: Instant) -> Self {
@@ -400,6 +411,7 @@ impl RequestBuilder {
             timeouts.validate().map_err(invalid)?;
             let options = parts.options.get_or_insert_default();
             (options.timeouts, options.total) = (Some(timeouts), None);
+            options.covers_body = None;
             Ok(())
         })
     }

@@ -7,6 +7,7 @@
 //!    only Total runs                      suspended(true/false)
 //!
 //!   Total    new ........................................................ finish
+//!            (or up to the body, where that is read in pieces and not covered)
 //!   Attempt         begin_attempt ....... entered(Body) or end_attempt
 //!   Connect             entered(Dns | Connect | Proxy | Tls) .. any other phase
 //!   phase               entered(phase) .. the next;  restarted by progress (Write, Body)
@@ -42,6 +43,15 @@ enum State {
     Finished,
 }
 
+/// How a response's body is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reading {
+    /// All of it, in one piece.
+    Whole,
+    /// In pieces, as they come.
+    Pieces,
+}
+
 /// The clocks of one call: which limit runs out next, and where the time went.
 ///
 /// Plain numbers: each method is a few dozen instructions, and the earliest deadline is kept.
@@ -64,8 +74,19 @@ pub struct Clocks {
     which: Phase,
     state: State,
     split: bool,
+    /// Where a body in pieces is not covered. Boxed, because mostly it is.
+    apart: Option<Box<Apart>>,
     /// Boxed, because mostly there is no limit on it.
     speed: Option<Box<Speed>>,
+}
+
+/// What ends a call by how its body is read.
+#[derive(Clone, Debug)]
+struct Apart {
+    /// Whole: `total`, or the deadline that the user gave as an instant.
+    overall: u64,
+    /// In pieces: that alone.
+    deadline: u64,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -103,6 +124,7 @@ impl Clocks {
             which: Phase::Total,
             state: State::Resting,
             split: limits.split,
+            apart: (!limits.covers_body).then(|| Box::new(Apart { overall, deadline })),
             speed: limits.speed.and_then(Speed::new).map(Box::new),
         }
     }
@@ -222,6 +244,21 @@ impl Clocks {
         self.account(now);
         self.state = state;
         self.choose();
+    }
+
+    /// The response's body is read like that from now on. `total` does not count while it is read in
+    /// pieces, if it does not cover that ([`Timeouts::total_covers_body`]).
+    #[inline]
+    pub fn reads(&mut self, reading: Reading) {
+        if let Some(apart) = &self.apart
+            && self.state != State::Finished
+        {
+            self.overall = match reading {
+                Reading::Whole => apart.overall,
+                Reading::Pieces => apart.deadline,
+            };
+            self.choose();
+        }
     }
 
     /// Ends the attempt. What follows is backoff: only `Total` runs.
@@ -441,10 +478,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_clocks_are_plain_data_of_at_most_248_bytes() {
+    fn the_clocks_are_plain_data_of_at_most_256_bytes() {
         const fn is_plain<T: Send + Sync + Clone>() {}
         is_plain::<Clocks>();
-        assert!(size_of::<Clocks>() <= 248, "{}", size_of::<Clocks>());
+        assert!(size_of::<Clocks>() <= 256, "{}", size_of::<Clocks>());
     }
 
     const fn ms(ms: u64) -> Instant {

@@ -6,7 +6,7 @@ mod speed;
 mod spent;
 mod timeouts;
 
-pub use clocks::Clocks;
+pub use clocks::{Clocks, Reading};
 pub use propagate::{DeadlineHeader, Telling};
 pub use speed::MinSpeed;
 pub use spent::Spent;

@@ -10,6 +10,7 @@ mod bodies;
 mod body_limits;
 mod cancellation;
 mod closing;
+mod coverage;
 mod deadlines;
 mod dials;
 mod ends;

@@ -1,6 +1,7 @@
 //! A body in one piece, and how large that may get.
 
 use bytes::Bytes;
+use fulmar_core::deadline::Reading;
 use fulmar_core::fault::{Fate, Phase};
 
 use super::{Body, Inner};
@@ -75,6 +76,9 @@ impl Body {
         if let Some(len) = self.len().filter(|len| *len > max) {
             let why = format!("{len} bytes, where at most {max} are taken");
             return Err(self.refuse(why));
+        }
+        if let Inner::Incoming(incoming) = &mut self.0 {
+            incoming.reading = Reading::Whole;
         }
         let Some(first) = self.chunk().await? else {
             return Ok(Bytes::new());
