@@ -180,10 +180,7 @@ impl RequestBuilder {
         if !client.shared.settings.profiles.is_empty() {
             return Self::with_profile(client, method, url);
         }
-        let parts = match url {
-            Ok(url) => Ok(Parts::new(method, url)),
-            Err(error) => Err(error.with_method(&method)),
-        };
+        let parts = url.map(|url| Parts::new(method, url));
         Self { client, parts }
     }
 

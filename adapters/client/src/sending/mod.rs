@@ -73,6 +73,8 @@ struct Live {
     without_expect: bool,
     /// The route's retry budget knows of this call.
     accounted: bool,
+    /// The dial that it waits for, if it asked for one.
+    dial: Option<Arc<Milestones>>,
 }
 
 enum Step {
@@ -80,8 +82,7 @@ enum Step {
     Entering,
     Begin,
     Lease,
-    /// With the dial that it asked for, if it did.
-    Queued(Ticket, Option<Arc<Milestones>>),
+    Queued(Ticket),
     Exchanging(Exchange),
     Resting(Instant),
     Over,
@@ -184,6 +185,7 @@ impl Live {
             fresh: false,
             without_expect: false,
             accounted: false,
+            dial: None,
         }
     }
 
@@ -198,7 +200,7 @@ impl Live {
             Step::Entering => self.enter(shared, parts, cx, now),
             Step::Begin => self.begin_attempt(shared, parts, cx, now),
             Step::Lease => self.lease(shared, parts, cx, now),
-            Step::Queued(ticket, _) => {
+            Step::Queued(ticket) => {
                 let ticket = *ticket;
                 self.poll_lease(shared, parts, cx, now, ticket)
             }
@@ -257,7 +259,7 @@ impl Drop for Sending {
         let now = self.shared.net.now();
         match std::mem::replace(&mut live.step, Step::Over) {
             Step::Exchanging(exchange) => exchange.cancel(&self.shared, false),
-            Step::Queued(ticket, _) => self.shared.locked(|state| state.pool.cancel(now, ticket)),
+            Step::Queued(ticket) => self.shared.locked(|state| state.pool.cancel(now, ticket)),
             _ => {}
         }
         // What comes back is dropped here, outside the lock.
