@@ -263,10 +263,6 @@ impl Error {
         self.edit(|detail| detail.url = Some(url.into()))
     }
 
-    pub(crate) fn with_method(self, method: &Method) -> Self {
-        self.edit(|detail| detail.method = Some(method.clone()))
-    }
-
     pub(crate) fn with_retry_after(self, wait: Option<Duration>) -> Self {
         self.edit(|detail| detail.retry_after = wait)
     }

@@ -238,10 +238,7 @@ impl RequestBuilder {
 
     #[inline]
     pub(crate) fn at(client: Client, method: Method, url: Result<Url, Error>) -> Self {
-        let parts = match url {
-            Ok(url) => Ok(Parts::new(method, url)),
-            Err(error) => Err(error.with_method(&method)),
-        };
+        let parts = url.map(|url| Parts::new(method, url));
         Self { client, parts }
     }
 

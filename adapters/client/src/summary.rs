@@ -46,29 +46,42 @@ struct Rare {
     retry_after: Option<Duration>,
 }
 
+#[inline(never)]
+fn place_of(method: &Method) -> (u8, Option<Box<Rare>>) {
+    if let Some(place) = KNOWN.iter().position(|known| known == method) {
+        return (place as u8, None);
+    }
+    let rare = Rare {
+        method: Some(method.clone()),
+        retry_after: None,
+    };
+    (KNOWN.len() as u8, Some(Box::new(rare)))
+}
+
 impl Summary {
-    #[inline]
+    // Where it is called, once a request, the call would cost as much as the rest.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub(crate) fn new(
         method: &Method,
         (started, now): (Instant, Instant),
         attempts: u32,
         reused: bool,
+        (stop, peer): (Option<StopReason>, Option<Arc<SocketAddr>>),
     ) -> Self {
-        let known = KNOWN.iter().position(|known| known == method);
-        let rare = || {
-            Box::new(Rare {
-                method: Some(method.clone()),
-                retry_after: None,
-            })
+        // Most are of the first: that is all they cost.
+        let (method, rare) = match *method {
+            Method::GET => (0, None),
+            _ => place_of(method),
         };
         Self {
             elapsed: now.as_nanos().saturating_sub(started.as_nanos()),
-            peer: None,
-            rare: if known.is_some() { None } else { Some(rare()) },
+            peer,
+            rare,
             attempts,
-            stop: None,
+            stop,
             reused,
-            method: known.unwrap_or(KNOWN.len()) as u8,
+            method,
         }
     }
 
@@ -114,7 +127,13 @@ mod tests {
         let url = Url::parse("http://api.test/").unwrap();
         let own = Method::from_bytes(b"PURGE").unwrap();
         for method in KNOWN.iter().chain([&own]) {
-            let mut summary = Summary::new(method, (Instant::ORIGIN, Instant::MAX), 1, false);
+            let mut summary = Summary::new(
+                method,
+                (Instant::ORIGIN, Instant::MAX),
+                1,
+                false,
+                (None, None),
+            );
             assert_eq!(summary.rare.is_some(), *method == own);
             summary.set_retry_after(Some(Duration::from_secs(2)));
             let error = summary.error(&url, Error::new(Kind::Status));

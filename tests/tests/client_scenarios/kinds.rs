@@ -385,10 +385,10 @@ fn an_error_tells_of_which_request_it_is_and_what_the_origin_made_of_it() {
         let error = make(&mut Scene::new());
         let is_posted = phase == Some(Write);
         let method = if is_posted { Method::POST } else { Method::GET };
-        let expected = (kind != Builder).then_some(&method);
-        assert_eq!(error.method(), expected, "{error:#}");
-        let has_url = kind != Builder && !(kind == Request && phase.is_none());
-        assert_eq!(error.url().is_some(), has_url, "{error:#}");
+        // One whose URL is invalid is no request yet.
+        let is_request = kind != Builder && !(kind == Request && phase.is_none());
+        assert_eq!(error.method(), is_request.then_some(&method), "{error:#}");
+        assert_eq!(error.url().is_some(), is_request, "{error:#}");
         let has_peer = phase.is_some_and(|phase| phase > Tls) || kind == Status;
         // Of the body that fails not a byte had gone out.
         let is_sent = has_peer && kind != Request;

@@ -205,8 +205,8 @@ impl Error {
         self.0.kind == Kind::Closed
     }
 
-    /// The method of the request; `None` where there was no request yet: of the builder,
-    /// or of [`Url::parse`](crate::Url::parse).
+    /// The method of the request; `None`, as the URL is, where there was no request: its URL is
+    /// invalid, or a setting of the client's.
     pub fn method(&self) -> Option<&Method> {
         self.0.method.as_ref()
     }

@@ -176,7 +176,7 @@ impl Live {
                     exchange.discard(shared, why(&cause));
                 }
             }
-            Step::Queued(ticket, _) => shared.locked(|state| state.pool.cancel(now, ticket)),
+            Step::Queued(ticket) => shared.locked(|state| state.pool.cancel(now, ticket)),
             _ => {}
         }
         let facts = AttemptFacts {

@@ -58,9 +58,7 @@ impl Live {
     fn own(&mut self, lease: &mut Leased) {
         match lease {
             Ok(Lease::Idle(slot, h1, _)) => h1.slot = *slot,
-            Ok(Lease::Dial(ticket, _) | Lease::Wait(ticket)) => {
-                self.step = Step::Queued(*ticket, None);
-            }
+            Ok(Lease::Dial(ticket, _) | Lease::Wait(ticket)) => self.step = Step::Queued(*ticket),
             _ => {}
         }
     }
@@ -128,8 +126,7 @@ impl Live {
             Ok(Lease::Share(_, stream)) => match stream {},
             Ok(Lease::Dial(ticket, slot)) => {
                 self.clocks.entered(now, Phase::Connect);
-                let milestones = self.dial(shared, parts, now, slot);
-                self.step = Step::Queued(ticket, Some(milestones));
+                self.dial = Some(self.dial(shared, parts, now, slot));
                 // The dial may have been refused at once.
                 self.poll_lease(shared, parts, cx, now, ticket)
             }
@@ -144,7 +141,7 @@ impl Live {
 
     /// Tells the clocks where the time of a dial went that the call waited for.
     pub(super) fn tell_dial(&mut self, now: Instant) {
-        if let Step::Queued(_, Some(milestones)) = &self.step {
+        if let Some(milestones) = self.dial.take() {
             milestones.tell(now, &mut self.clocks);
         }
     }

@@ -80,6 +80,8 @@ struct Live {
     accounted: bool,
     /// When it was charged for the attempt that is to come, and what.
     paid: Option<(Instant, Cost)>,
+    /// The dial that it waits for, if it asked for one.
+    dial: Option<Arc<Milestones>>,
 }
 
 enum Step {
@@ -87,8 +89,7 @@ enum Step {
     Entering,
     Begin,
     Lease,
-    /// With the dial that it asked for, if it did.
-    Queued(Ticket, Option<Arc<Milestones>>),
+    Queued(Ticket),
     Exchanging(Exchange),
     Resting(Instant),
     Over,
@@ -200,6 +201,7 @@ impl Live {
             without_expect: false,
             accounted: false,
             paid: None,
+            dial: None,
         }
     }
 
@@ -214,7 +216,7 @@ impl Live {
             Step::Entering => self.enter(shared, parts, cx, now),
             Step::Begin => self.begin_attempt(shared, parts, cx, now),
             Step::Lease => self.lease(shared, parts, cx, now),
-            Step::Queued(ticket, _) => {
+            Step::Queued(ticket) => {
                 let ticket = *ticket;
                 self.poll_lease(shared, parts, cx, now, ticket)
             }
@@ -290,7 +292,7 @@ impl Drop for Sending {
         // First: those who watch, who hear of what follows, may panic. What comes back is dropped
         // here, outside the lock.
         self.shared.locked(|state| {
-            if let Step::Queued(ticket, _) = step {
+            if let Step::Queued(ticket) = step {
                 state.pool.cancel(now, ticket);
             }
             if let (Some((paid, cost)), Ok(parts)) = (live.paid, &self.parts)

@@ -251,6 +251,8 @@ impl Live {
     }
 
     /// What the response tells of the call, while its exchange is at hand.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     fn summary(
         &self,
         shared: &Shared,
@@ -259,12 +261,17 @@ impl Live {
         head: &ResponseHead,
         stop: Option<StopReason>,
     ) -> Summary {
-        let times = (self.started, now);
-        let mut summary = Summary::new(&parts.method, times, self.call.attempt(), self.reused);
-        summary.stop = stop;
-        if let Step::Exchanging(exchange) = &self.step {
-            summary.peer = exchange.peer();
-        }
+        let peer = match &self.step {
+            Step::Exchanging(exchange) => exchange.peer(),
+            _ => None,
+        };
+        let mut summary = Summary::new(
+            &parts.method,
+            (self.started, now),
+            self.call.attempt(),
+            self.reused,
+            (stop, peer),
+        );
         if head.status().as_u16() >= 400 {
             summary.set_retry_after(retry_after(shared, head));
         }

@@ -58,7 +58,7 @@ impl Live {
                 let error = Error::new(Kind::Closed);
                 Some(self.end_with(error, parts))
             }
-            Step::Resting(_) | Step::Queued(..) | Step::Entering if shared.is_undriven() => {
+            Step::Resting(_) | Step::Queued(_) | Step::Entering if shared.is_undriven() => {
                 Some(self.fail_undriven(shared, parts, now))
             }
             _ => None,
