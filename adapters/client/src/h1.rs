@@ -304,7 +304,7 @@ impl Line {
         upload: &mut Upload,
         bufs: &mut Bufs,
     ) -> Poll<Result<Event, Failure>> {
-        for _ in 0..TURNS {
+        for turn in 0..TURNS {
             if !bufs.exchange.written {
                 self.machine.handle_timeout(now);
                 self.poll_outgoing(cx, now, clocks, upload, bufs)?;
@@ -339,7 +339,7 @@ impl Line {
                     Err(error) => return Poll::Ready(Err(self.violation(error, phase, bufs))),
                 }
             }
-            match self.poll_incoming(cx, now, clocks, bufs) {
+            match self.poll_incoming(cx, now, clocks, bufs, turn) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(fault)) => {
                     return Poll::Ready(Err(self.blame(fault, bufs).into()));
@@ -380,7 +380,7 @@ impl Line {
         upload: &mut Upload,
         bufs: &mut Bufs,
     ) -> Result<(), Failure> {
-        for _ in 0..TURNS {
+        for turn in 0..TURNS {
             self.pull(cx, upload, bufs)?;
             if bufs.tx.is_empty() && self.wire.is_flushed() {
                 if upload.ended || !self.machine.is_body_wanted() && self.machine.request_complete()
@@ -394,7 +394,12 @@ impl Line {
                 }
                 return Ok(());
             }
-            match self.wire.poll_write(cx, &mut bufs.tx, Phase::Write) {
+            let written = if turn == 0 {
+                self.wire.poll_write_first(cx, &mut bufs.tx, Phase::Write)
+            } else {
+                self.wire.poll_write(cx, &mut bufs.tx, Phase::Write)
+            };
+            match written {
                 Poll::Ready(Ok(n)) => {
                     bufs.exchange.accepted += n as u64;
                     if upload.ended && bufs.tx.is_empty() && self.wire.is_flushed() {
@@ -472,11 +477,16 @@ impl Line {
         now: Instant,
         clocks: &mut Clocks,
         bufs: &mut Bufs,
+        turn: usize,
     ) -> Poll<Result<(), Fault>> {
         self.reserve(bufs);
         let room = bufs.rx.capacity() - bufs.rx.len();
         let phase = || bufs.exchange.phase(&self.machine);
-        let read = self.wire.poll_read(cx, &mut bufs.rx, phase);
+        let read = if turn == 0 {
+            self.wire.poll_read_first(cx, &mut bufs.rx, phase)
+        } else {
+            self.wire.poll_read(cx, &mut bufs.rx, phase)
+        };
         match std::task::ready!(read)? {
             Read::Data(n) => {
                 bufs.exchange.adapt(n, room);

@@ -1,5 +1,6 @@
 //! What stands between a connection and its socket: nothing, or TLS.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -89,11 +90,21 @@ impl Wire {
         phase: impl FnOnce() -> Phase,
     ) -> Poll<Result<Read, Fault>> {
         match &mut self.tls {
-            None => match ready!(checked::poll_read(&mut *self.stream, cx, rx)) {
-                Ok(0) => Poll::Ready(Ok(Read::End(End::Clean))),
-                Ok(n) => Poll::Ready(Ok(Read::Data(n))),
-                Err(e) => Poll::Ready(Err(fault_of(&e, phase()))),
-            },
+            None => read_of(checked::poll_read(&mut *self.stream, cx, rx), phase),
+            Some(layer) => layer.poll_read(&mut *self.stream, cx, rx, phase()),
+        }
+    }
+
+    /// The same for the first read of a poll, whose count is held against less.
+    #[inline]
+    pub(crate) fn poll_read_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        rx: &mut BytesMut,
+        phase: impl FnOnce() -> Phase,
+    ) -> Poll<Result<Read, Fault>> {
+        match &mut self.tls {
+            None => read_of(checked::poll_read_first(&mut *self.stream, cx, rx), phase),
             Some(layer) => layer.poll_read(&mut *self.stream, cx, rx, phase()),
         }
     }
@@ -109,6 +120,21 @@ impl Wire {
     ) -> Poll<Result<usize, Fault>> {
         match &mut self.tls {
             None => checked::poll_write(&mut *self.stream, cx, tx).map_err(|e| fault_of(&e, phase)),
+            Some(layer) => layer.poll_write(&mut *self.stream, cx, tx, phase),
+        }
+    }
+
+    /// The same for the first write of a poll, whose count is held against less.
+    #[inline]
+    pub(crate) fn poll_write_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        tx: &mut WriteBuf,
+        phase: Phase,
+    ) -> Poll<Result<usize, Fault>> {
+        match &mut self.tls {
+            None => checked::poll_write_first(&mut *self.stream, cx, tx)
+                .map_err(|e| fault_of(&e, phase)),
             Some(layer) => layer.poll_write(&mut *self.stream, cx, tx, phase),
         }
     }
@@ -180,6 +206,18 @@ impl Wire {
         layer.tls.close(&mut layer.tx);
         let mut cx = Context::from_waker(Waker::noop());
         let _ = layer.poll_flush(&mut *self.stream, &mut cx, Phase::Body);
+    }
+}
+
+#[inline]
+fn read_of(
+    polled: Poll<io::Result<usize>>,
+    phase: impl FnOnce() -> Phase,
+) -> Poll<Result<Read, Fault>> {
+    match ready!(polled) {
+        Ok(0) => Poll::Ready(Ok(Read::End(End::Clean))),
+        Ok(n) => Poll::Ready(Ok(Read::Data(n))),
+        Err(e) => Poll::Ready(Err(fault_of(&e, phase()))),
     }
 }
 

@@ -247,7 +247,7 @@ impl Live {
         ));
         self.clocks.end_attempt(now);
         self.fresh = again.fresh;
-        self.paid = again.cost.map(|cost| (now, cost));
+        self.paid = again.cost.map(|cost| Box::new((now, cost)));
         self.without_expect |= again.without_expect;
         self.reused = false;
         self.idle_for = Duration::ZERO;

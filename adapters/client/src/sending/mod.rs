@@ -78,10 +78,10 @@ struct Live {
     without_expect: bool,
     /// The route's retry budget knows of this call.
     accounted: bool,
-    /// When it was charged for the attempt that is to come, and what.
-    paid: Option<(Instant, Cost)>,
     /// The dial that it waits for, if it asked for one.
     dial: Option<Arc<Milestones>>,
+    /// When it was charged for the attempt that is to come, and what. Boxed, because it is rare.
+    paid: Option<Box<(Instant, Cost)>>,
 }
 
 enum Step {
@@ -295,12 +295,12 @@ impl Drop for Sending {
             if let Step::Queued(ticket) = step {
                 state.pool.cancel(now, ticket);
             }
-            if let (Some((paid, cost)), Ok(parts)) = (live.paid, &self.parts)
+            if let (Some(paid), Ok(parts)) = (&live.paid, &self.parts)
                 && !matches!(step, Step::Exchanging(_) | Step::Over)
             {
                 // The retry is not made.
                 let budget = state.pool.budget(now, parts.route());
-                budget.refund(now, paid, cost);
+                budget.refund(now, paid.0, paid.1);
             }
             live.registration.remove(state)
         });
