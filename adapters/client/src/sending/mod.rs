@@ -112,9 +112,14 @@ impl Future for Sending {
             Err(error) => return Poll::Ready(Err(polled_after_end(error.take()))),
         };
         let now = shared.net.now();
-        let live = match live {
-            Some(live) => live,
-            None => live.insert(Live::begin(shared, parts, now)),
+        let live = if let Some(live) = live {
+            live
+        } else {
+            let live = live.insert(Live::begin(shared, parts, now));
+            if parts.options.is_some() {
+                live.heed_others(shared, parts);
+            }
+            live
         };
         loop {
             match std::task::ready!(live.step(shared, parts, cx, now)) {
@@ -152,10 +157,9 @@ impl Live {
             .and_then(|o| o.limits.as_ref())
             .unwrap_or(&settings.phase_limits);
         let deadline = options.and_then(|o| o.deadline);
-        let common = options
-            .and_then(|o| o.profile.as_ref()?.retry.as_ref())
+        let retry = options
+            .and_then(|o| o.retry.as_ref())
             .unwrap_or(&settings.retry);
-        let retry = options.and_then(|o| o.retry.as_ref()).unwrap_or(common);
         let id = if settings.observer.is_some() {
             shared.next_call()
         } else {
@@ -171,7 +175,7 @@ impl Live {
             id,
             started: now,
             clocks: Clocks::with_limits(now, limits, deadline),
-            call: Call::new(parts.facts(), retry.clone()).with_common(common),
+            call: Call::new(parts.facts(), retry.clone()),
             registration: Registration::default(),
             step: match pass {
                 Some(_) => Step::Entering,
@@ -185,6 +189,14 @@ impl Live {
             without_expect: false,
             accounted: false,
         }
+    }
+
+    /// Where the call has a policy of its own: what it is told concerns others by theirs.
+    #[cold]
+    fn heed_others(&mut self, shared: &Shared, parts: &Parts) {
+        let profile = parts.profile().and_then(|manner| manner.retry.as_ref());
+        let common = profile.unwrap_or(&shared.settings.retry);
+        self.call.set_common(common);
     }
 
     fn step(
