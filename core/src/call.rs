@@ -69,8 +69,8 @@ enum Rule {
 pub struct Call {
     request: Request,
     policy: Arc<Retry>,
-    /// What it is told holds other calls back for so long at most.
-    gate_max: Duration,
+    /// The policy of other calls, where this one has its own.
+    common: Option<Arc<Retry>>,
     number: u32,
     transparent_used: u8,
     /// `Once` bits.
@@ -93,8 +93,8 @@ impl Call {
     pub fn new(request: Request, policy: Arc<Retry>) -> Self {
         Self {
             request,
-            gate_max: policy.longest_wait,
             policy,
+            common: None,
             number: 0,
             transparent_used: 0,
             once_used: 0,
@@ -110,12 +110,11 @@ impl Call {
         }
     }
 
-    /// The same, where the call's policy is its own: what an origin tells it (`Retry-After`) holds
-    /// other calls back for as long at most as the policy that these have in `common` waits.
-    #[must_use]
-    pub fn with_common(mut self, common: &Retry) -> Self {
-        self.gate_max = common.longest_wait;
-        self
+    /// Names the policy that other calls have in `common`, where this one's is its own: what an
+    /// origin tells it (`Retry-After`) holds those back for as long at most as they would wait.
+    pub fn set_common(&mut self, common: &Arc<Retry>) {
+        let is_own = !Arc::ptr_eq(common, &self.policy);
+        self.common = is_own.then(|| common.clone());
     }
 
     /// Begins an attempt, and returns its number from 1, transparent ones included.
@@ -148,7 +147,8 @@ impl Call {
         let class = self.overrule(class, Seen::Status(head.status));
         if let (Class::Retryable { .. }, Some(asked)) = (class, head.retry_after) {
             // Not longer than other calls would wait: the origin may think better of it.
-            budget.shut(now, asked.min(self.gate_max));
+            let common = self.common.as_ref().unwrap_or(&self.policy);
+            budget.shut(now, asked.min(common.longest_wait));
         }
         self.fate = self.fate.max(class.fate());
         if !matches!(class, Class::Success { .. }) {

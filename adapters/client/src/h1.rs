@@ -110,12 +110,10 @@ impl Upload {
         }
     }
 
-    /// The same, of an attempt that is not the first to take from the body.
-    pub(crate) fn again(body: Body) -> Self {
-        Self {
-            is_remade: body.replay() == Replay::Factory,
-            ..Self::new(body)
-        }
+    /// Its attempt is not the first to take from the body.
+    #[cold]
+    pub(crate) fn repeats(&mut self) {
+        self.is_remade = self.body.replay() == Replay::Factory;
     }
 
     /// What the machine said of the user's bytes.

@@ -202,7 +202,7 @@ fn what_one_call_is_told_holds_others_back_for_as_long_as_their_policy_waits() {
     let own = |secs| Retry::default().retry_after_max(Duration::from_secs(secs));
     for (patience, asked, shut) in [(600, 300, 60), (600, 20, 20), (1, 300, 60), (1, 20, 20)] {
         let mut scene = Scene::with(GET, own(patience));
-        scene.call = scene.call.clone().with_common(&Retry::default());
+        scene.call.set_common(&Arc::default());
         scene.answers(&HeadFacts {
             retry_after: Some(Duration::from_secs(asked)),
             ..HeadFacts::new(503)

@@ -63,12 +63,10 @@ impl Live {
             return Poll::Ready(Ok(None));
         }
         let connection = h1.id;
-        let body = parts.body.attempt(shared);
-        self.upload = if parts.was_pulled {
-            Upload::again(body)
-        } else {
-            Upload::new(body)
-        };
+        self.upload = Upload::new(parts.body.attempt(shared));
+        if parts.was_pulled {
+            self.upload.repeats();
+        }
         let (overall, attempt) = (self.clocks.overall(), self.call.attempt());
         if !parts.stamp(shared, now, overall, attempt, h1.peer.as_deref()) {
             self.step = Step::Exchanging(Exchange::H1(h1));

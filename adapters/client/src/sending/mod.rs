@@ -130,7 +130,11 @@ impl Future for Sending {
                 *given = Err(None);
                 return Poll::Ready(Err(error));
             }
-            live.insert(Live::begin(shared, parts, now))
+            let live = live.insert(Live::begin(shared, parts, now));
+            if parts.options.is_some() {
+                live.heed_others(shared, parts);
+            }
+            live
         };
         loop {
             match std::task::ready!(live.step(shared, parts, cx, now)) {
@@ -168,10 +172,9 @@ impl Live {
             .and_then(|o| o.limits.as_ref())
             .unwrap_or(&settings.phase_limits);
         let deadline = options.and_then(|o| o.deadline);
-        let common = options
-            .and_then(|o| o.profile.as_ref()?.retry.as_ref())
+        let retry = options
+            .and_then(|o| o.retry.as_ref())
             .unwrap_or(&settings.retry);
-        let retry = options.and_then(|o| o.retry.as_ref()).unwrap_or(common);
         let id = if settings.observer.is_some() {
             shared.next_call()
         } else {
@@ -187,7 +190,7 @@ impl Live {
             id,
             started: now,
             clocks: Clocks::with_limits(now, limits, deadline),
-            call: Call::new(parts.facts(), retry.clone()).with_common(common),
+            call: Call::new(parts.facts(), retry.clone()),
             registration: Registration::default(),
             step: match pass {
                 Some(_) => Step::Entering,
@@ -203,6 +206,14 @@ impl Live {
             paid: None,
             dial: None,
         }
+    }
+
+    /// Where the call has a policy of its own: what it is told concerns others by theirs.
+    #[cold]
+    fn heed_others(&mut self, shared: &Shared, parts: &Parts) {
+        let profile = parts.profile().and_then(|manner| manner.retry.as_ref());
+        let common = profile.unwrap_or(&shared.settings.retry);
+        self.call.set_common(common);
     }
 
     fn step(

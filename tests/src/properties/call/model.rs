@@ -34,7 +34,9 @@ pub(super) struct Rules {
 impl Rules {
     pub(super) fn call(&self, request: Request) -> Call {
         let common = Retry::default().retry_after_max(self.gate_max);
-        Call::new(request, Arc::new(self.policy())).with_common(&common)
+        let mut call = Call::new(request, Arc::new(self.policy()));
+        call.set_common(&Arc::new(common));
+        call
     }
 
     pub(super) fn policy(&self) -> Retry {
