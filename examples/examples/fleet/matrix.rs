@@ -21,8 +21,8 @@ pub(crate) fn check(gates: &mut Gates<'_>, seeds: &[u64]) {
         "{} cells in which every value of an axis meets every one of the others. Load: attempts per \
          request before,\nduring and from 5 s after the fault; peak: in a second. Back: seconds without \
          retries, with ours, with\nthe same retries and no budget. Success: outside the fault. p99: of \
-         the latency before it. Where requests time out without a \
-         fault (-), and at a load of\n0.95, there is no gate for it.\n",
+         the latency before it.\nWhere requests time out without a fault (-) there is no gate, at a \
+         load of 0.95 none for recovery.\n",
         cells.len()
     );
     println!(
