@@ -24,9 +24,9 @@ tour *args:
 examples:
     .ci/examples
 
-# Retry storms of up to 10,000 clients: a table, the gates, and a chart (`target/fleet.svg`).
+# Retry storms of up to 10,000 clients: tables, the gates, and a chart (`target/fleet.svg`). `just fleet small` takes seconds.
 fleet *args:
-    cargo run --release -p fulmar-tests --bin fleet -- {{args}}
+    cargo run --release --example fleet -- {{args}}
 
 # Wall time beside hyper and reqwest.
 bench *args:

@@ -43,6 +43,42 @@ fn with_the_default_policy_the_server_recovers_as_if_nobody_retried() {
     }
 }
 
+/// Three requests of each client in the half minute, and three tokens. A retry after a timeout costs
+/// two of them, one after a refusal costs one: for `k` requests there are `min(3, 2 k)` retries, 2.7
+/// in the mean.
+#[test]
+fn slow_clients_make_the_attempts_that_their_three_tokens_pay() {
+    let down = |fault| {
+        let scenario = Scenario {
+            clients: 1_000,
+            fault,
+            ..small()
+        };
+        simulate(&scenario, &Policy::ours(), 1).amplification_during()
+    };
+    for fault in [Fault::Slow(10.0), Fault::Stalled] {
+        assert!(down(fault) <= 1.8, "{fault:?} {}", down(fault));
+    }
+    let refused = down(Fault::Refused);
+    assert!((1.8..=1.9).contains(&refused), "{refused}");
+}
+
+#[test]
+fn layers_that_all_retry_recover_as_well() {
+    let scenario = Scenario {
+        layers: 3,
+        ..small()
+    };
+    let report = simulate(&scenario, &Policy::ours(), 1);
+    let bare = recovery(&simulate(&scenario, &Policy::none(), 1)).unwrap();
+    let back = recovery(&report).unwrap();
+    assert!(back <= bare + 3, "{back} s, {bare} s without retries");
+    assert!(report.amplification_after() * scenario.load() < 1.0);
+    let naive = simulate(&scenario, &Policy::immediate(), 1);
+    assert!(naive.amplification_during() > 20.0);
+    assert_eq!(recovery(&naive), None);
+}
+
 #[test]
 fn the_default_policy_hides_scattered_failures_from_callers() {
     let scenario = Scenario {

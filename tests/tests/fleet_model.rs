@@ -154,6 +154,8 @@ fn a_rolling_fault_has_each_shard_in_turn() {
     };
     let during = mean(scenario, &Policy::none(), Report::success_during);
     assert_near(during, 0.8, 0.01);
+    let outside = mean(scenario, &Policy::none(), Report::success_outside);
+    assert_near(outside, 1.0, 0.005);
     let report = simulate(&scenario, &Policy::none(), 1);
     for second in report.fault() {
         // Every second of it: one of the five.
@@ -161,6 +163,18 @@ fn a_rolling_fault_has_each_shard_in_turn() {
         let failed = f64::from(second.requests - second.succeeded) / f64::from(second.requests);
         assert_near(failed, 0.2, 0.15);
     }
+    // What waited is served when the fault has gone on: all but the backlog of the last.
+    let stalled = Scenario {
+        fault: Fault::Stalled,
+        ..scenario.with_load(0.5)
+    };
+    let served = mean(stalled, &Policy::none(), |report| {
+        let seconds = &report.seconds[report.fault()];
+        let served: u32 = seconds.iter().map(|second| second.served).sum();
+        let requests: u32 = seconds.iter().map(|second| second.requests).sum();
+        f64::from(served) / f64::from(requests)
+    });
+    assert_near(served, 0.96, 0.02);
 }
 
 #[test]
