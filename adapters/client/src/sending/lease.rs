@@ -94,6 +94,10 @@ impl Live {
         now: Instant,
         ticket: Ticket,
     ) -> Progress {
+        if self.is_overdue(now) {
+            // A connection that came with it goes to the next: nothing is sent past the deadline.
+            return self.expire(shared, parts, now, Phase::Total);
+        }
         let mut bufs = None;
         let lease = shared.locked_and_driven(|state| {
             let mut lease = state.pool.poll_lease(now, ticket);

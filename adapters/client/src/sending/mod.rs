@@ -244,6 +244,12 @@ impl Live {
         }
     }
 
+    /// Whether the deadline of the whole call has passed.
+    #[inline]
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.clocks.overall().is_some_and(|overall| now >= overall)
+    }
+
     /// Another call may be in flight instead.
     #[cold]
     fn leave(&mut self, now: Instant, outcome: Outcome) {

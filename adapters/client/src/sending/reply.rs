@@ -55,7 +55,7 @@ impl Live {
         reply: Reply,
     ) -> Progress {
         let is_final = !matches!(reply, Reply::Informational(_));
-        if is_final && self.clocks.overall().is_some_and(|at| now >= at) {
+        if is_final && self.is_overdue(now) {
             // The clock decides, not which of the two was seen first.
             return self.expire(shared, parts, now, Phase::Total);
         }
