@@ -237,3 +237,35 @@ fn a_deadline_that_has_passed_wins_over_a_connection_that_comes_with_it() {
     assert_eq!(orders.load(Ordering::Relaxed), 0);
     assert_eq!(run.stats().connections, 1);
 }
+
+#[test]
+fn a_retry_that_the_jump_let_no_time_for_costs_nothing() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        while conn.request().await?.is_some() {
+            conn.respond(503, "later").await?;
+        }
+        Ok(())
+    });
+    let (client, ahead) = jumping(&sim);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let tokens = || {
+            let get = client.get("http://api.test/");
+            client.explain(&get).unwrap().retry.tokens
+        };
+        let before = tokens();
+        let backoff = Backoff::constant(secs(1)).jitter(Jitter::None);
+        let retry = Retry::new(3).throttle(backoff);
+        let get = client.get("http://api.test/").retry(retry);
+        let get = get.deadline(client.deadline(secs(3)));
+        handle.clone().spawn(async move {
+            handle.sleep(ms(500)).await;
+            ahead.store(5_000_000_000, Ordering::Relaxed);
+        });
+        let error = get.send().await.unwrap_err();
+        assert!(error.is_deadline(), "{error}");
+        assert_eq!(tokens(), before);
+    });
+    run.expect();
+}

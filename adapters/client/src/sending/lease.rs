@@ -132,6 +132,7 @@ impl Live {
             Ok(Lease::Share(_, stream)) => match stream {},
             Ok(Lease::Dial(ticket, slot)) => {
                 self.clocks.entered(now, Phase::Connect);
+                self.paid = None;
                 let milestones = self.dial(shared, parts, now, slot);
                 self.step = Step::Queued(ticket, Some(milestones));
                 // The dial may have been refused at once.

@@ -13,7 +13,7 @@ use fulmar_core::retry::{HeadFacts, Seen, StopReason, parse_retry_after};
 use fulmar_core::time::Instant;
 use fulmar_core::trace::{Event, Outcome};
 
-use super::{Live, Progress, Step, polled_after_end};
+use super::{Live, Progress, Step, paid_for, polled_after_end};
 use crate::body::Body;
 use crate::exchange::{Exchange, Reply};
 use crate::h1::Upload;
@@ -223,7 +223,9 @@ impl Live {
         let verdict = shared.locked(|state| {
             let State { pool, rng, .. } = state;
             let budget = pool.budget(now, parts.route());
-            self.call.handle_head(now, &facts, overall, budget, rng)
+            let verdict = self.call.handle_head(now, &facts, overall, budget, rng);
+            self.paid = paid_for(&verdict, now);
+            verdict
         });
         if let Step::Exchanging(exchange) = &mut self.step {
             exchange.judge();
