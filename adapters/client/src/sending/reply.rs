@@ -267,8 +267,13 @@ impl Live {
         if let Step::Exchanging(exchange) = &self.step {
             summary.peer = exchange.peer();
         }
-        if head.status().as_u16() >= 400 {
+        let status = head.status().as_u16();
+        if status >= 400 {
             summary.set_retry_after(retry_after(shared, head));
+            if !self.call.passes(status) {
+                // Some statuses disclaim that the request was processed.
+                summary.fate = self.call.fate();
+            }
         }
         summary
     }
