@@ -191,6 +191,10 @@ where
 
     fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, Result<T, E>)>> {
         self.cap.listen(cx);
+        if let Some(index) = self.flight.take_panicked() {
+            // Whoever caught that may go on, and so may the others of its origin.
+            self.lanes.release(index);
+        }
         self.fill();
         match self.flight.poll_next(cx) {
             // Requests are left, and the cap lets none start.
@@ -211,7 +215,7 @@ where
             let Some((index, request)) = self.lanes.next().or_else(|| self.take()) else {
                 return;
             };
-            self.flight.push(index, (self.start)(request));
+            self.flight.push_with(index, || (self.start)(request));
         }
     }
 

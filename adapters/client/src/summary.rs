@@ -34,6 +34,8 @@ pub(crate) struct Summary {
     pub(crate) attempts: u32,
     pub(crate) stop: Option<StopReason>,
     pub(crate) reused: bool,
+    /// What the answer says of the request, together with the attempts before it.
+    pub(crate) fate: Fate,
     /// Its place among those known, or beyond them.
     method: u8,
 }
@@ -81,6 +83,7 @@ impl Summary {
             attempts,
             stop,
             reused,
+            fate: Fate::Processed,
             method,
         }
     }
@@ -105,7 +108,7 @@ impl Summary {
         let method = own.or(KNOWN.get(usize::from(self.method)));
         error
             .with_peer(self.peer.as_deref())
-            .with_fate(Fate::Processed)
+            .with_fate(self.fate)
             .of_request(method.unwrap_or(&Method::GET), url.as_str())
             // A response that no rule would ask for again is the end of it.
             .with_history(

@@ -425,3 +425,44 @@ fn what_was_set_aside_at_a_cap_of_zero_starts_when_it_is_raised() {
     });
     assert_eq!(*run.expect(), 3);
 }
+
+#[test]
+fn a_request_whose_work_panics_gives_its_origins_place_to_the_next() {
+    for in_start in [true, false] {
+        let mut sim = Sim::seeded(1);
+        slow(&sim, "api.test");
+        let client = client(&sim);
+        let run = sim.run(async move {
+            let requests = (0..3).map(|n| client.get(format!("http://api.test/{n}")));
+            let mut number = 0;
+            let work = move |request: RequestBuilder| {
+                number += 1;
+                let panics = number == 1;
+                assert!(!(panics && in_start), "on purpose");
+                async move {
+                    assert!(!panics, "on purpose");
+                    request.send().await
+                }
+            };
+            let mut batch = Box::pin(client.batch_with(requests, work).max_per_origin(1));
+            let (mut panics, mut done) = (0, Vec::new());
+            loop {
+                let polled = std::future::poll_fn(|cx| {
+                    let next = std::panic::AssertUnwindSafe(|| batch.as_mut().poll_next(cx));
+                    match std::panic::catch_unwind(next) {
+                        Ok(polled) => polled.map(Ok),
+                        Err(_) => std::task::Poll::Ready(Err(())),
+                    }
+                });
+                match polled.await {
+                    Ok(Some((index, result))) => done.push((index, result.is_ok())),
+                    Ok(None) => break,
+                    Err(()) => panics += 1,
+                }
+            }
+            (panics, done)
+        });
+        let expected = (1, vec![(1, true), (2, true)]);
+        assert_eq!(*run.expect(), expected, "in start: {in_start}");
+    }
+}

@@ -8,9 +8,9 @@ use std::time::SystemTime;
 use fulmar_sim::net::{
     Answer, BoxFuture, Endpoint, Family, Fault, Net, Sleep, SocketOptions, Stream,
 };
-use fulmar_sim::{Client, Fate, Instant, Phase, Retry, Sim, SimNet};
+use fulmar_sim::{Backoff, Client, Fate, Instant, Jitter, Limits, Phase, Retry, Sim, SimNet};
 
-use super::support::{assert_quiet, echo, ms, secs, silent, text};
+use super::support::{assert_quiet, echo, join, ms, secs, silent, text};
 
 const HOUR: u64 = 3_600_000_000_000;
 
@@ -194,4 +194,78 @@ fn a_deadline_that_has_passed_wins_over_a_head_that_comes_with_it() {
             "{code}"
         );
     }
+}
+
+#[test]
+fn a_deadline_that_has_passed_wins_over_a_connection_that_comes_with_it() {
+    let mut sim = Sim::seeded(1);
+    let ahead = Arc::new(AtomicU64::new(0));
+    let net = Jumping {
+        inner: sim.net("laptop"),
+        ahead: ahead.clone(),
+    };
+    let one = Limits::new().per_origin(1);
+    let client = Client::builder(net).limits(one).build().unwrap();
+    let orders = Arc::new(AtomicU64::new(0));
+    let seen = orders.clone();
+    sim.serve("api.test:80", move |mut conn| {
+        let (ahead, seen) = (ahead.clone(), seen.clone());
+        async move {
+            while let Some(request) = conn.request().await? {
+                seen.fetch_add(u64::from(request.path() == "/order"), Ordering::Relaxed);
+                conn.sleep(secs(1)).await;
+                ahead.store(10_000_000_000, Ordering::Relaxed);
+                conn.respond(200, "x").await?;
+            }
+            Ok(())
+        }
+    });
+    let run = sim.run(async move {
+        let deadline = client.deadline(secs(5));
+        let order = client.post("http://api.test/order").deadline(deadline);
+        let both = join(text(&client, "http://api.test/"), order.send());
+        let (first, order) = both.await;
+        first.unwrap();
+        assert_quiet(client.gauges());
+        // It went to nobody, and is there for the next.
+        assert_eq!(text(&client, "http://api.test/").await.unwrap(), "x");
+        order.unwrap_err()
+    });
+    let error = run.expect();
+    assert!(error.is_deadline(), "{error}");
+    assert_eq!(error.fate(), Fate::NotProcessed, "{error}");
+    assert_eq!(orders.load(Ordering::Relaxed), 0);
+    assert_eq!(run.stats().connections, 1);
+}
+
+#[test]
+fn a_retry_that_the_jump_let_no_time_for_costs_nothing() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        while conn.request().await?.is_some() {
+            conn.respond(503, "later").await?;
+        }
+        Ok(())
+    });
+    let (client, ahead) = jumping(&sim);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let tokens = || {
+            let get = client.get("http://api.test/");
+            client.explain(&get).unwrap().retry.tokens
+        };
+        let before = tokens();
+        let backoff = Backoff::constant(secs(1)).jitter(Jitter::None);
+        let retry = Retry::new(3).throttle(backoff);
+        let get = client.get("http://api.test/").retry(retry);
+        let get = get.deadline(client.deadline(secs(3)));
+        handle.clone().spawn(async move {
+            handle.sleep(ms(500)).await;
+            ahead.store(5_000_000_000, Ordering::Relaxed);
+        });
+        let error = get.send().await.unwrap_err();
+        assert!(error.is_deadline(), "{error}");
+        assert_eq!(tokens(), before);
+    });
+    run.expect();
 }

@@ -72,6 +72,7 @@ impl Live {
             self.step = Step::Exchanging(Exchange::H1(h1));
             return self.expire(shared, parts, now, Phase::Total);
         }
+        self.paid = None;
         let begun = parts.send(
             shared,
             now,

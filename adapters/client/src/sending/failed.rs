@@ -10,7 +10,7 @@ use fulmar_core::retry::{AttemptFacts, Cause, Seen, StopReason};
 use fulmar_core::time::Instant;
 use fulmar_core::trace::Event;
 
-use super::{Live, Progress, Step};
+use super::{Live, Progress, Step, paid_for};
 use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::h1::{Failure, Upload};
@@ -207,6 +207,8 @@ impl Live {
             let State { pool, rng, .. } = state;
             let budget = pool.budget(now, route);
             let verdict = self.call.handle_failure(now, facts, overall, budget, rng);
+            // At once: who watches may panic before the retry begins.
+            self.paid = paid_for(&verdict, now);
             if let Verdict::Retry(again) = verdict {
                 if let Some(idle_for) = again.evict_idle_for {
                     state.pool.evict_idle(now, route, idle_for);
@@ -247,17 +249,16 @@ impl Live {
         ));
         self.clocks.end_attempt(now);
         self.fresh = again.fresh;
-        self.paid = again.cost.map(|cost| Box::new((now, cost)));
         self.without_expect |= again.without_expect;
         self.reused = false;
         self.idle_for = Duration::ZERO;
+        self.step = Step::Resting(again.at);
         shared.emit(self.id, || Event::RetryScheduled {
             attempt: self.call.attempt() + 1,
             delay: again.at - now,
             reason,
             transparent: again.transparent,
         });
-        self.step = Step::Resting(again.at);
         Poll::Ready(Ok(None))
     }
 

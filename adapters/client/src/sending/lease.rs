@@ -92,6 +92,10 @@ impl Live {
         now: Instant,
         ticket: Ticket,
     ) -> Progress {
+        if self.is_overdue(now) {
+            // A connection that came with it goes to the next: nothing is sent past the deadline.
+            return self.expire(shared, parts, now, Phase::Total);
+        }
         let mut bufs = None;
         let lease = shared.locked_and_driven(|state| {
             let mut lease = state.pool.poll_lease(now, ticket);
@@ -126,6 +130,7 @@ impl Live {
             Ok(Lease::Share(_, stream)) => match stream {},
             Ok(Lease::Dial(ticket, slot)) => {
                 self.clocks.entered(now, Phase::Connect);
+                self.paid = None;
                 self.dial = Some(self.dial(shared, parts, now, slot));
                 // The dial may have been refused at once.
                 self.poll_lease(shared, parts, cx, now, ticket)

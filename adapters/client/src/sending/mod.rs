@@ -24,7 +24,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use fulmar_core::budget::Cost;
-use fulmar_core::call::Call;
+use fulmar_core::call::{Call, Verdict};
 use fulmar_core::deadline::Clocks;
 use fulmar_core::fault::Phase;
 use fulmar_core::pool::Ticket;
@@ -39,7 +39,7 @@ use crate::in_flight::Pass;
 use crate::milestones::Milestones;
 use crate::request::Parts;
 use crate::response::Response;
-use crate::shared::{Registration, Shared};
+use crate::shared::{Registration, Shared, State};
 
 /// The future of one call. It does nothing until it is polled.
 ///
@@ -80,7 +80,8 @@ struct Live {
     accounted: bool,
     /// The dial that it waits for, if it asked for one.
     dial: Option<Arc<Milestones>>,
-    /// When it was charged for the attempt that is to come, and what. Boxed, because it is rare.
+    /// When it was charged for an attempt that has not begun, and what: until the attempt sends, or
+    /// has a dial made. Boxed, because it is rare.
     paid: Option<Box<(Instant, Cost)>>,
 }
 
@@ -141,6 +142,9 @@ impl Future for Sending {
                 Ok(None) => {}
                 Ok(Some(response)) => return Poll::Ready(Ok(response)),
                 Err(error) => {
+                    if live.paid.is_some() {
+                        shared.locked(|state| live.refund(state, now, parts.route()));
+                    }
                     live.end(shared, now, || outcome_of(&error));
                     parts.body = Body::empty();
                     return Poll::Ready(Err(error));
@@ -152,6 +156,14 @@ impl Future for Sending {
 
 fn polled_after_end(error: Option<Error>) -> Error {
     error.unwrap_or_else(|| Error::new(Kind::Request).because("the call is over"))
+}
+
+/// What was paid for the retry that follows, if one does.
+fn paid_for(verdict: &Verdict, now: Instant) -> Option<Box<(Instant, Cost)>> {
+    match verdict {
+        Verdict::Retry(again) => again.cost.map(|cost| Box::new((now, cost))),
+        Verdict::Deliver { .. } | Verdict::Stop { .. } => None,
+    }
 }
 
 fn outcome_of(error: &Error) -> Outcome {
@@ -257,6 +269,19 @@ impl Live {
         }
     }
 
+    /// Whether the deadline of the whole call has passed.
+    #[inline]
+    fn is_overdue(&self, now: Instant) -> bool {
+        self.clocks.overall().is_some_and(|overall| now >= overall)
+    }
+
+    /// The call ends before a retry that it paid for has begun.
+    fn refund(&mut self, state: &mut State, now: Instant, route: &str) {
+        if let Some(paid) = self.paid.take() {
+            state.pool.budget(now, route).refund(now, paid.0, paid.1);
+        }
+    }
+
     /// Another call may be in flight instead.
     #[cold]
     fn leave(&mut self, now: Instant, outcome: Outcome) {
@@ -294,8 +319,10 @@ impl Live {
 impl Drop for Sending {
     fn drop(&mut self) {
         let Some(live) = &mut self.live else { return };
-        // A call that is over has nothing registered, unless a panic ended it halfway.
-        if matches!(live.step, Step::Over) && !live.registration.is_registered() {
+        // A call that is over has nothing registered and nothing paid for, unless a panic ended it
+        // halfway.
+        let has_left = live.registration.is_registered() || live.paid.is_some();
+        if matches!(live.step, Step::Over) && !has_left {
             return;
         }
         let now = self.shared.net.now();
@@ -306,12 +333,8 @@ impl Drop for Sending {
             if let Step::Queued(ticket) = step {
                 state.pool.cancel(now, ticket);
             }
-            if let (Some(paid), Ok(parts)) = (&live.paid, &self.parts)
-                && !matches!(step, Step::Exchanging(_) | Step::Over)
-            {
-                // The retry is not made.
-                let budget = state.pool.budget(now, parts.route());
-                budget.refund(now, paid.0, paid.1);
+            if let Ok(parts) = &self.parts {
+                live.refund(state, now, parts.route());
             }
             live.registration.remove(state)
         });

@@ -13,7 +13,7 @@ use fulmar_core::retry::{HeadFacts, Seen, StopReason, parse_retry_after};
 use fulmar_core::time::Instant;
 use fulmar_core::trace::{Event, Outcome};
 
-use super::{Live, Progress, Step, polled_after_end};
+use super::{Live, Progress, Step, paid_for, polled_after_end};
 use crate::body::Body;
 use crate::exchange::{Exchange, Reply};
 use crate::h1::Upload;
@@ -55,7 +55,7 @@ impl Live {
         reply: Reply,
     ) -> Progress {
         let is_final = !matches!(reply, Reply::Informational(_));
-        if is_final && self.clocks.overall().is_some_and(|at| now >= at) {
+        if is_final && self.is_overdue(now) {
             // The clock decides, not which of the two was seen first.
             return self.expire(shared, parts, now, Phase::Total);
         }
@@ -223,7 +223,9 @@ impl Live {
         let verdict = shared.locked(|state| {
             let State { pool, rng, .. } = state;
             let budget = pool.budget(now, parts.route());
-            self.call.handle_head(now, &facts, overall, budget, rng)
+            let verdict = self.call.handle_head(now, &facts, overall, budget, rng);
+            self.paid = paid_for(&verdict, now);
+            verdict
         });
         if let Step::Exchanging(exchange) = &mut self.step {
             exchange.judge();
@@ -272,8 +274,13 @@ impl Live {
             self.reused,
             (stop, peer),
         );
-        if head.status().as_u16() >= 400 {
+        let status = head.status().as_u16();
+        if status >= 400 {
             summary.set_retry_after(retry_after(shared, head));
+            if !self.call.passes(status) {
+                // Some statuses disclaim that the request was processed.
+                summary.fate = self.call.fate();
+            }
         }
         summary
     }
