@@ -62,17 +62,19 @@ impl<U, S: Clone> Pool<U, S> {
             }
         }
         let has_below = |route: &Route| route.has_waiters_below(ask.lane);
-        if self.waiting >= self.settings.waiters && !known.is_some_and(has_below) {
+        let is_full = self.waiting >= self.settings.waiters;
+        if is_full && !known.is_some_and(has_below) {
             return Preview::Refused(Refusal::QueueFull);
         }
-        let limit = ask
-            .per_origin
-            .map_or(self.settings.per_origin, |limit| limit.max(1));
+        // What the last ask that said something has said is in force.
+        let limit = known.map_or(self.settings.per_origin, |route| route.limit);
+        let limit = ask.per_origin.map_or(limit, |limit| limit.max(1));
         let limit = limit.min(self.settings.total);
         let Some(route) = known else {
             return self.preview_dial(None, 1, limit);
         };
-        let position = route.waiting + 1;
+        // In a full queue it takes another's place.
+        let position = route.waiting + u32::from(!is_full);
         // A dial that was granted and not begun goes to whoever comes next.
         if route.granted.head != super::slab::NONE {
             return Preview::Dial { evicts: false };
@@ -106,7 +108,8 @@ impl<U, S: Clone> Pool<U, S> {
         });
         let mut evicts = false;
         if has >= limit {
-            if idle == 0 {
+            // Those beyond a limit that is lowered close as well, and make no room.
+            if has - idle >= limit {
                 let why = Held::PerOrigin(limit);
                 return Preview::Wait { position, why };
             }
