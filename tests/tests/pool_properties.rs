@@ -2,7 +2,9 @@
 
 use std::cell::Cell;
 
-use fulmar_tests::properties::pool::{pool_following_ops, pool_lanes, pool_ops, pool_shared_ops};
+use fulmar_tests::properties::pool::{
+    pool_asks, pool_following_ops, pool_lanes, pool_ops, pool_shared_ops,
+};
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;
 
@@ -37,6 +39,11 @@ proptest! {
     #[test]
     fn lanes_are_served_by_their_shares_and_shed_from_below(data in prop::collection::vec(any::<u8>(), 0..1200)) {
         pool_lanes(&data);
+    }
+
+    #[test]
+    fn an_ask_gets_what_its_preview_says_and_nobody_is_forgotten(data in prop::collection::vec(any::<u8>(), 0..1200)) {
+        pool_asks(&data);
     }
 
     #[test]

@@ -354,18 +354,21 @@ impl Race {
         }
         let machine = self.dial.poll_timeout().unwrap_or(Instant::MAX);
         let machine = machine.min(self.search_at);
-        if self.resolved {
-            return match task.watch(cx, machine, Phase::Connect) {
-                // The machine says what its own deadline means.
-                Poll::Ready(Err(fault)) if fault.kind == FaultKind::TimedOut => {
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
-                }
-                other => other,
-            };
+        let (until, phase) = if self.resolved {
+            (Instant::MAX, Phase::Connect)
+        } else {
+            (task.dns_deadline, Phase::Dns)
+        };
+        match task.watch(cx, machine.min(until), phase) {
+            // The machine says what its own time means; it may have come since it was asked.
+            Poll::Ready(Err(fault))
+                if fault.kind == FaultKind::TimedOut && task.net.now() < until =>
+            {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            other => other,
         }
-        let dns = task.dns_deadline;
-        task.watch(cx, machine.min(dns), Phase::Dns)
     }
 
     /// Does what the machine says, until it says nothing more.

@@ -63,17 +63,19 @@ impl<U, S: Clone> Pool<U, S> {
             }
         }
         let has_below = |route: &Route| route.has_waiters_below(ask.lane);
-        if self.waiting >= self.settings.waiters && !known.is_some_and(has_below) {
+        let is_full = self.waiting >= self.settings.waiters;
+        if is_full && !known.is_some_and(has_below) {
             return Preview::Refused(Refusal::QueueFull);
         }
-        let limit = ask
-            .per_origin
-            .map_or(self.settings.per_origin, |limit| limit.max(1));
+        // What the last ask that said something has said is in force.
+        let limit = known.map_or(self.settings.per_origin, |route| route.limit);
+        let limit = ask.per_origin.map_or(limit, |limit| limit.max(1));
         let limit = limit.min(self.settings.total);
         let Some(route) = known else {
             return self.preview_dial(None, 1, limit);
         };
-        let position = route.waiting + 1;
+        // In a full queue it takes another's place.
+        let position = route.waiting + u32::from(!is_full);
         // A dial that was granted and not begun goes to whoever comes next.
         if route.granted.head != NONE {
             return Preview::Dial { evicts: false };
@@ -103,8 +105,14 @@ impl<U, S: Clone> Pool<U, S> {
     /// Room for a dial, or what there is not enough of.
     fn preview_dial(&self, route: Option<&Route>, position: u32, limit: u32) -> Preview {
         let is_full = self.counts.total() >= self.settings.total;
-        if route.is_some_and(|route| route.counts.total() >= limit) {
-            if !self.has_own_to_spare(route) {
+        let (has, spare) = route.map_or((0, 0), |route| {
+            // Who wants a dial counts on all that is lent.
+            let spare = route.counts.of(State::Idle).saturating_sub(route.lent);
+            (route.counts.total(), spare)
+        });
+        if has >= limit {
+            // Those beyond a limit that is lowered close as well, and make no room.
+            if has - spare >= limit {
                 let why = Held::PerOrigin(limit);
                 return Preview::Wait { position, why };
             }
@@ -116,19 +124,6 @@ impl<U, S: Clone> Pool<U, S> {
             return Preview::Wait { position, why };
         }
         Preview::Dial { evicts: is_full }
-    }
-
-    /// Whether a route that wants a dial, hence counts on all that is lent, has an idle connection
-    /// to make room.
-    fn has_own_to_spare(&self, route: Option<&Route>) -> bool {
-        let mut i = route.map_or(NONE, |route| route.idle.head);
-        while let Some(entry) = self.slots.get(i) {
-            if entry.stage != Stage::Lent {
-                return true;
-            }
-            i = entry.siblings.next;
-        }
-        false
     }
 
     /// Whether the newest idle connection that is alive will do.

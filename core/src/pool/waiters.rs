@@ -81,12 +81,18 @@ impl<U, S: Clone> Pool<U, S> {
         if let Some(connections) = ask.per_origin {
             self.routes.at(r).limit = connections.max(1);
         }
-        if self.waiting >= self.settings.waiters && !self.shed(now, r, ask.lane) {
+        let is_full = self.waiting >= self.settings.waiters;
+        if is_full && !self.routes.at(r).has_waiters_below(ask.lane) {
             return Err(Refusal::QueueFull);
         }
         self.routes.at(r).probes = ask.probe;
         let w = self.enqueue(now, r, ask);
-        let begun = match self.take_over(r) {
+        let taken = self.take_over(r);
+        if is_full {
+            // Only now: a dial that the one who goes has not taken is for those who stay.
+            self.shed(now, r, ask.lane);
+        }
+        let begun = match taken {
             Some(dial) => {
                 self.pump(now, r, None);
                 Some(dial)
@@ -179,8 +185,8 @@ impl<U, S: Clone> Pool<U, S> {
     }
 
     /// Makes room in a full queue for an asker of that lane: the one who came last of the lowest lane
-    /// below it is refused. False where there is none on the route.
-    fn shed(&mut self, now: Instant, r: u32, lane: Lane) -> bool {
+    /// below it is refused.
+    fn shed(&mut self, now: Instant, r: u32, lane: Lane) {
         for below in Lane::ALL
             .into_iter()
             .rev()
@@ -190,11 +196,9 @@ impl<U, S: Clone> Pool<U, S> {
             let tails = [true, false].map(|fresh| route.queue(below, fresh).tail);
             let last = tails.into_iter().filter(|w| *w != NONE);
             if let Some(last) = last.max_by_key(|w| self.serial_of(*w)) {
-                self.grant(now, last, Grant::Refused(Refusal::QueueFull));
-                return true;
+                return self.grant(now, last, Grant::Refused(Refusal::QueueFull));
             }
         }
-        false
     }
 
     /// Takes an asker out of the queue; a dial that he has not taken goes to the next.

@@ -1,5 +1,6 @@
 //! The pool against a model that searches vectors, and its invariants after every step.
 
+mod asks;
 mod crowd;
 mod following;
 mod invariants;
@@ -19,6 +20,7 @@ use fulmar_core::pool::{
 use fulmar_core::rand_core::TryRng;
 use fulmar_core::time::Instant;
 
+pub use self::asks::pool_asks;
 pub use self::following::pool_following_ops;
 pub use self::invariants::{
     i3_1_connections_add_up_and_stay_within_the_limits, i3_2_who_gives_up_leaves_nothing_behind,

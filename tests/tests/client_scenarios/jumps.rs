@@ -1,5 +1,6 @@
 //! The clock jumps forward by an hour: a machine that was suspended.
 
+use std::future::pending;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +9,9 @@ use std::time::SystemTime;
 use fulmar_sim::net::{
     Answer, BoxFuture, Endpoint, Family, Fault, Net, Sleep, SocketOptions, Stream,
 };
-use fulmar_sim::{Backoff, Client, Fate, Instant, Jitter, Limits, Phase, Retry, Sim, SimNet};
+use fulmar_sim::{
+    Backoff, Client, Fate, Instant, Jitter, Limits, Phase, Resolve, Retry, Sim, SimNet,
+};
 
 use super::support::{assert_quiet, echo, join, ms, secs, silent, text};
 
@@ -138,6 +141,44 @@ fn connections_that_idled_through_an_hour_are_not_used_again() {
     });
     run.expect();
     assert_eq!(run.stats().connections, 2);
+}
+
+/// IPv4 is answered while the clock jumps beyond what the dial waits for IPv6; that never is.
+struct Jerky(Arc<AtomicU64>);
+
+impl Resolve for Jerky {
+    fn resolve(&self, _: &str, family: Family) -> BoxFuture<Result<Answer, Fault>> {
+        let ahead = self.0.clone();
+        Box::pin(async move {
+            if family == Family::V6 {
+                return pending().await;
+            }
+            ahead.fetch_add(60_000_000, Ordering::Relaxed);
+            let (addrs, ttl) = (vec![[10, 9, 0, 1].into()], None);
+            Ok(Answer { addrs, ttl })
+        })
+    }
+
+    fn is_split(&self) -> bool {
+        true
+    }
+}
+
+#[test]
+fn a_wait_for_ipv6_that_the_clock_jumps_over_is_no_dns_timeout() {
+    let mut sim = Sim::seeded(1);
+    sim.host("api.test").addrs([[10, 9, 0, 1]]);
+    echo(&sim, "api.test:80");
+    let ahead = Arc::new(AtomicU64::new(0));
+    let net = Jumping {
+        inner: sim.net("laptop"),
+        ahead: ahead.clone(),
+    };
+    let client = Client::builder(net).retry(Retry::never());
+    let client = client.resolver(Jerky(ahead)).no_dns_cache();
+    let client = client.build().unwrap();
+    sim.run(async move { text(&client, "http://api.test/").await.unwrap() })
+        .expect();
 }
 
 #[test]

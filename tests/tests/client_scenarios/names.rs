@@ -294,6 +294,40 @@ fn lookups_of<F: Future>(request: impl FnOnce(Client) -> F) -> usize {
     asked.load(Ordering::Relaxed)
 }
 
+/// IPv4 addresses in IPv6 (RFC 4291 section 2.5.5.2), as `getaddrinfo` gives them with `AI_V4MAPPED`.
+#[test]
+fn an_address_that_a_resolver_spells_as_ipv6_keeps_its_connections() {
+    let mut sim = Sim::seeded(1);
+    sim.host("api.test").addrs([FIRST]);
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    sim.serve("api.test:80", move |mut conn| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            while conn.request().await?.is_some() {
+                conn.respond(200, "").await?;
+            }
+            Ok(())
+        }
+    });
+    // Sometimes in both spellings: the address is the same.
+    let resolver = Listed::new(&sim, |nth, _| {
+        let mapped = IpAddr::V6(Ipv4Addr::new(10, 9, 0, 1).to_ipv6_mapped());
+        found(&[mapped, FIRST][..1 + nth % 2], Some(secs(2)))
+    });
+    let client = builder(&sim).resolver(resolver);
+    let client = client.build().unwrap();
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        for _ in 0..20 {
+            text(&client, "http://api.test/").await.unwrap();
+            handle.sleep(secs(1)).await;
+        }
+    });
+    run.expect();
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
+}
+
 #[test]
 fn an_idle_connection_has_its_name_renewed_and_an_upgraded_one_does_not() {
     let idle = lookups_of(|client| async move {

@@ -13,8 +13,9 @@ use chacha20::ChaCha8Rng;
 use chacha20::rand_core::SeedableRng;
 use fulmar_core::budget::{BudgetConfig, Cost};
 use fulmar_core::fault::{Fault, FaultKind, Phase};
+use fulmar_core::lane::Lane;
 use fulmar_core::pool::{
-    Ask, Config, Connection, Discard, Gauges, Lease, Limits, Pool, Refusal, Slot, Ticket,
+    Ask, Config, Connection, Discard, Gauges, Lease, Limits, Pool, Preview, Refusal, Slot, Ticket,
 };
 use fulmar_core::time::Instant;
 
@@ -1485,4 +1486,27 @@ fn a_busy_connection_to_a_dropped_address_serves_waiters_for_half_a_minute_at_mo
     s.park(slot, "x");
     assert_eq!(s.evicted(), ["x"]);
     s.granted_dial(last);
+}
+
+#[test]
+fn an_untaken_dial_of_one_who_is_shed_is_the_newcomers_even_while_dials_back_off() {
+    let mut s = Scene::new(Limits::new().per_origin(2).waiters(2));
+    let busy = s.busy(A, "x");
+    let (_, dial) = s.dial(A);
+    let bulk = Ask {
+        lane: Lane::Bulk,
+        ..Ask::default()
+    };
+    let Lease::Wait(idler) = s.ask(A, bulk) else {
+        panic!("the route is full");
+    };
+    // Its dial is granted to one whom nobody polls.
+    s.pool.discard(s.now, busy, Discard::Spent);
+    s.fail(dial, FaultKind::Refused);
+    let _elsewhere = s.dial(B);
+    let preview = s.pool.preview(s.now, A, Ask::default());
+    assert_eq!(preview, Preview::Dial { evicts: false });
+    let newcomer = s.checkout(A);
+    assert!(matches!(newcomer, Lease::Dial(..)), "{newcomer:?}");
+    assert_eq!(s.poll(idler), Some(Err(Refusal::QueueFull)));
 }
