@@ -7,7 +7,7 @@ use super::lease::{Ask, Refusal};
 use super::pool::Pool;
 use super::route::Route;
 use super::slab::NONE;
-use super::slot::{Stage, State};
+use super::slot::State;
 
 /// What a [`checkout`](Pool::checkout) at the same instant would bring.
 #[derive(Clone, Debug, PartialEq, Eq)]
