@@ -49,14 +49,11 @@ impl Body {
     /// The body is consumed: dropping the future, or an error, gives the rest up. A short rest is
     /// drained, otherwise the connection is closed.
     pub async fn bytes(self) -> Result<Bytes, Error> {
-        let max = match self.0 {
-            Inner::Bytes(bytes) => return Ok(bytes),
-            Inner::Incoming(ref incoming) => incoming.max,
-            Inner::Oversized(ref oversized) => oversized.max,
-            Inner::Empty | Inner::Outgoing(_) | Inner::Tunnel(_) => u64::MAX,
-        };
-        // Boxed, so that the future of a body that is here already is small.
-        Box::pin(self.gather(max)).await
+        match self.0 {
+            Inner::Bytes(bytes) => Ok(bytes),
+            // Boxed, so that the future of a body that is here already is small.
+            _ => Box::pin(self.gather(None)).await,
+        }
     }
 
     /// The same, of at most `max` bytes, whatever the call may take.
@@ -69,10 +66,20 @@ impl Body {
     ///
     /// As [`Body::bytes`].
     pub async fn bytes_capped(self, max: u64) -> Result<Bytes, Error> {
-        Box::pin(self.gather(max)).await
+        Box::pin(self.gather(Some(max))).await
     }
 
-    async fn gather(mut self, max: u64) -> Result<Bytes, Error> {
+    /// What the call may take in one piece.
+    fn max(&self) -> u64 {
+        match &self.0 {
+            Inner::Incoming(incoming) => incoming.max,
+            Inner::Oversized(oversized) => oversized.max,
+            _ => u64::MAX,
+        }
+    }
+
+    async fn gather(mut self, max: Option<u64>) -> Result<Bytes, Error> {
+        let max = max.unwrap_or_else(|| self.max());
         if let Some(len) = self.len().filter(|len| *len > max) {
             let why = format!("{len} bytes, where at most {max} are taken");
             return Err(self.refuse(why));
