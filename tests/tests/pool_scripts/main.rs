@@ -808,6 +808,21 @@ fn a_route_that_is_not_alone_keeps_its_share_without_churn() {
 }
 
 #[test]
+fn a_route_that_was_at_its_own_limit_has_its_turn_in_the_round_under_way() {
+    let mut s = Scene::new(Limits::new().total(3).per_origin(2));
+    let (gone, _busy) = (s.busy(A, "a"), s.busy(A, "a"));
+    let back = s.busy(B, "b");
+    let ours = s.wait(A);
+    let (first, second) = (s.wait(B), s.wait(B));
+    // The other route has its turn.
+    s.park(back, "b");
+    let _ = s.taken(first);
+    s.pool.discard(s.now, gone, Discard::Spent);
+    let _ = s.granted_dial(ours);
+    assert_eq!(s.poll(second), None);
+}
+
+#[test]
 fn a_connection_past_its_lifetime_is_closed_when_it_comes_back() {
     let mut s = Scene::new(Limits::new());
     let slot = s.busy(A, "x");
