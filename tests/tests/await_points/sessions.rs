@@ -23,7 +23,7 @@ const PLAIN: Operation = Operation {
 
 /// One gives everything back, one says no more than that it is a WebSocket, one goes after each
 /// message, and one cannot be reached.
-fn town(sim: &Sim) {
+pub(crate) fn town(sim: &Sim) {
     crate::world::everything(sim);
     crate::server::echo(sim);
     sim.serve("mute.test:80", |conn| async move {
@@ -54,7 +54,7 @@ fn quick() -> Config {
         .initial_spread(ms(10))
 }
 
-fn open(client: &Client, url: &str) -> Session {
+pub(crate) fn open(client: &Client, url: &str) -> Session {
     client.websocket(url).reconnect(quick()).outbox(2).open()
 }
 
@@ -75,7 +75,7 @@ async fn text(session: &Session) -> String {
 }
 
 /// The only place is free again, and a session in it works.
-fn next(client: Client, _: Handle) -> Act {
+pub(crate) fn next(client: Client, _: Handle) -> Act {
     Box::pin(async move {
         let session = open(&client, URL);
         let mut sent = session.send("next").await.unwrap();

@@ -313,7 +313,7 @@ fn an_address_that_a_resolver_spells_as_ipv6_keeps_its_connections() {
     // Sometimes in both spellings: the address is the same.
     let resolver = Listed::new(&sim, |nth, _| {
         let mapped = IpAddr::V6(Ipv4Addr::new(10, 9, 0, 1).to_ipv6_mapped());
-        found(&[mapped, FIRST][..1 + nth % 2], Some(secs(2)))
+        found(&[mapped, FIRST][..=nth % 2], Some(secs(2)))
     });
     let client = builder(&sim).resolver(resolver);
     let client = client.build().unwrap();

@@ -119,11 +119,11 @@ impl Run<'_> {
             is_foreseen,
             "{preview:?}, and then {real:?}, {before:?}, {ask:?}"
         );
-        self.take(self.tag, real);
+        self.take(self.tag, &real);
     }
 
-    fn take(&mut self, tag: u64, leased: Leased) {
-        match leased {
+    fn take(&mut self, tag: u64, leased: &Leased) {
+        match *leased {
             Ok(Lease::Dial(ticket, slot)) => {
                 assert!(self.pool.watch_dial(slot, u64::MAX - 1), "it was given");
                 self.dials.push(slot);
@@ -146,7 +146,7 @@ impl Run<'_> {
                 let is_dial = matches!(leased, Ok(Lease::Dial(..)));
                 // A dial may be another's, who does not take it.
                 assert!(self.woken.remove(&tag) || is_dial, "{leased:?} in silence");
-                self.take(tag, leased);
+                self.take(tag, &leased);
             }
         }
     }
@@ -223,7 +223,7 @@ impl Run<'_> {
                 let (ticket, tag) = self.waiting.remove(0);
                 match self.pool.poll_lease(self.now, ticket) {
                     None => self.waiting.push((ticket, tag)),
-                    Some(leased) => self.take(tag, leased),
+                    Some(leased) => self.take(tag, &leased),
                 }
             }
             while !self.dials.is_empty() {
