@@ -103,7 +103,7 @@ impl Incoming {
         self.clocks.suspended(now, false);
         match exchange.poll_data(cx, now, &mut self.clocks, &mut self.upload) {
             // A deadline that has passed ends the body even while bytes arrive.
-            Poll::Ready(Ok(Data::Chunk(_))) if self.is_overdue(now) => {
+            Poll::Ready(Ok(Data::Chunk(_))) if self.clocks.is_overdue(now) => {
                 let cause = Cause::Timeout(Phase::Total);
                 let error = Error::timeout(Phase::Total).during(Some(Phase::Body));
                 self.fail(now, cause, error)
@@ -131,10 +131,6 @@ impl Incoming {
             }
             Poll::Pending => self.wait(cx, now),
         }
-    }
-
-    fn is_overdue(&self, now: Instant) -> bool {
-        self.clocks.overall().is_some_and(|overall| now >= overall)
     }
 
     fn wait(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Result<Bytes, Error>>> {
