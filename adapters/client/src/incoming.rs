@@ -12,6 +12,7 @@ use fulmar_core::time::Instant;
 use fulmar_core::trace::Event;
 use http::Method;
 
+use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::exchange::{Data, Exchange};
 use crate::h1::{Failure, Upload};
@@ -120,6 +121,8 @@ impl Incoming {
                     exchange.finish(&self.shared, now, reuse, &mut self.registration);
                 }
                 self.pass = None;
+                // Whoever keeps the response keeps nothing of the request's.
+                self.upload = Upload::new(Body::empty());
                 self.shared.emit(self.call, || Event::BodyEnded {
                     bytes: self.delivered,
                 });
@@ -196,6 +199,7 @@ impl Incoming {
         }
         self.shared.locked(|state| self.registration.remove(state));
         self.pass = None;
+        self.upload = Upload::new(Body::empty());
         let peer = via.peer.clone();
         let reason = call.handle_lost_body(now, &facts, self.clocks.overall());
         call.annotate(via, self.clocks.spent_by(now));
