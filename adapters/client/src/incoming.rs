@@ -12,6 +12,7 @@ use fulmar_core::time::Instant;
 use fulmar_core::trace::Event;
 use http::Method;
 
+use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::exchange::{Data, Exchange};
 use crate::h1::{Failure, Upload};
@@ -106,7 +107,7 @@ impl Incoming {
         self.clocks.reads(self.reading);
         match exchange.poll_data(cx, now, &mut self.clocks, &mut self.upload) {
             // A deadline that has passed ends the body even while bytes arrive.
-            Poll::Ready(Ok(Data::Chunk(_))) if self.is_overdue(now) => {
+            Poll::Ready(Ok(Data::Chunk(_))) if self.clocks.is_overdue(now) => {
                 let cause = Cause::Timeout(Phase::Total);
                 let error = Error::timeout(Phase::Total).during(Some(Phase::Body));
                 self.fail(now, cause, error)
@@ -123,6 +124,8 @@ impl Incoming {
                     exchange.finish(&self.shared, now, reuse, &mut self.registration);
                 }
                 self.pass = None;
+                // Whoever keeps the response keeps nothing of the request's.
+                self.upload = Upload::new(Body::empty());
                 self.shared.emit(self.call, || Event::BodyEnded {
                     bytes: self.delivered,
                 });
@@ -134,10 +137,6 @@ impl Incoming {
             }
             Poll::Pending => self.wait(cx, now),
         }
-    }
-
-    fn is_overdue(&self, now: Instant) -> bool {
-        self.clocks.overall().is_some_and(|overall| now >= overall)
     }
 
     fn wait(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Result<Bytes, Error>>> {
@@ -203,6 +202,7 @@ impl Incoming {
         }
         self.shared.locked(|state| self.registration.remove(state));
         self.pass = None;
+        self.upload = Upload::new(Body::empty());
         let peer = via.peer.clone();
         let reason = call.handle_lost_body(now, &facts, self.clocks.overall());
         call.annotate(via, self.clocks.spent_by(now));

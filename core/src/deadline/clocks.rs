@@ -328,6 +328,12 @@ impl Clocks {
         (self.overall != NEVER).then(|| Instant::from_nanos(self.overall))
     }
 
+    /// Whether the deadline of the whole call has passed.
+    #[inline]
+    pub fn is_overdue(&self, now: Instant) -> bool {
+        now.as_nanos() >= self.overall && self.overall != NEVER
+    }
+
     /// The phase that the attempt is in.
     pub fn phase(&self) -> Option<Phase> {
         match self.state {

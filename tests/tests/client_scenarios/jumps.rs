@@ -10,10 +10,11 @@ use fulmar_sim::net::{
     Answer, BoxFuture, Endpoint, Family, Fault, Net, Sleep, SocketOptions, Stream,
 };
 use fulmar_sim::{
-    Backoff, Client, Fate, Instant, Jitter, Limits, Phase, Resolve, Retry, Sim, SimNet,
+    Backoff, Body, Client, Fate, Instant, Jitter, Limits, Phase, Resolve, Retry, Sim, SimNet,
 };
 
 use super::support::{assert_quiet, echo, join, ms, secs, silent, text};
+use super::uploads::Poller;
 
 const HOUR: u64 = 3_600_000_000_000;
 
@@ -309,4 +310,57 @@ fn a_retry_that_the_jump_let_no_time_for_costs_nothing() {
         assert_eq!(tokens(), before);
     });
     run.expect();
+}
+
+#[test]
+fn no_more_of_a_body_is_sent_once_the_deadline_has_passed() {
+    let mut sim = Sim::seeded(1);
+    let got = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let kept = got.clone();
+    sim.serve("api.test:80", move |mut conn| {
+        let got = kept.clone();
+        async move {
+            conn.request_head().await?;
+            loop {
+                let part = conn.read(1_000).await?;
+                if part.is_empty() {
+                    return Ok(());
+                }
+                got.lock().unwrap().extend_from_slice(&part);
+            }
+        }
+    });
+    let (client, ahead) = jumping(&sim);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let mut sleep = Box::pin(handle.sleep(secs(1)));
+        handle.clone().spawn({
+            let handle = handle.clone();
+            async move {
+                handle.sleep(ms(900)).await;
+                ahead.store(HOUR, Ordering::Relaxed);
+            }
+        });
+        let mut parts = vec!["late!", "first"];
+        let body = Poller(move |cx: &mut std::task::Context<'_>| {
+            if parts.len() == 1 {
+                std::task::ready!(sleep.as_mut().poll(cx));
+            }
+            let next = parts.pop();
+            std::task::Poll::Ready(next.map(|part| io::Result::Ok(bytes::Bytes::from(part))))
+        });
+        let order = client
+            .post("http://api.test/")
+            .deadline(client.deadline(secs(60)));
+        let error = order
+            .body(Body::sized_stream(body, 10))
+            .send()
+            .await
+            .unwrap_err();
+        handle.sleep(ms(10)).await;
+        error
+    });
+    assert!(run.expect().is_deadline(), "{}", run.expect());
+    assert_eq!(run.expect().fate(), Fate::MaybeProcessed);
+    assert_eq!(got.lock().unwrap().as_slice(), b"first");
 }

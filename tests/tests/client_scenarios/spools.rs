@@ -275,3 +275,41 @@ fn what_was_kept_is_given_back_once_an_early_response_is_delivered() {
     });
     assert_eq!(*run.expect(), (200, 2));
 }
+
+#[test]
+fn what_a_repeat_never_sent_is_given_back_once_its_response_was_read() {
+    let mut sim = Sim::seeded(1);
+    let count = Arc::new(AtomicUsize::new(0));
+    sim.serve("api.test:80", move |mut conn| {
+        let count = count.clone();
+        async move {
+            if count.fetch_add(1, Ordering::Relaxed) == 0 {
+                conn.request().await?;
+                conn.respond(503, "").await?;
+                // The repeat asks whether to send its body, and this is a no.
+                conn.request_head().await?;
+                conn.write_all("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+                    .await?;
+                conn.sleep(ms(10)).await;
+                return conn.write_all("no").await;
+            }
+            for code in [503, 200] {
+                conn.request().await?;
+                conn.respond(code, "").await?;
+            }
+            Ok(())
+        }
+    });
+    let client = limited(&sim, 64 * KIB, 64 * KIB);
+    let run = sim.run(async move {
+        let kept = client.put(URL).body(spooled(40 * KIB, true));
+        let mut early = kept.header("Expect", "100-continue").send().await.unwrap();
+        assert_eq!((early.status().as_u16(), early.attempts()), (200, 2));
+        while early.chunk().await.unwrap().is_some() {}
+        let second = put(&client, spooled(60 * KIB, true)).await.unwrap();
+        // The first one is still there.
+        drop(early);
+        (second.status().as_u16(), second.attempts())
+    });
+    assert_eq!(*run.expect(), (200, 2));
+}

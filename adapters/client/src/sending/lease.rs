@@ -92,7 +92,7 @@ impl Live {
         now: Instant,
         ticket: Ticket,
     ) -> Progress {
-        if self.is_overdue(now) {
+        if self.clocks.is_overdue(now) {
             // A connection that came with it goes to the next: nothing is sent past the deadline.
             return self.expire(shared, parts, now, Phase::Total);
         }

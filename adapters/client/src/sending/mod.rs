@@ -244,6 +244,11 @@ impl Live {
                 self.poll_lease(shared, parts, cx, now, ticket)
             }
             Step::Exchanging(exchange) => {
+                if self.clocks.is_overdue(now) {
+                    // The clock decides, not what is seen first: nothing is sent past the deadline,
+                    // and an answer that comes with it is late.
+                    return self.expire(shared, parts, now, Phase::Total);
+                }
                 let is_watched = self.id != 0;
                 let was_sent = is_watched && exchange.is_sent();
                 let polled = exchange.poll_head(cx, now, &mut self.clocks, &mut self.upload);
@@ -267,12 +272,6 @@ impl Live {
             Step::Resting(_) => self.wait(shared, parts, cx, now),
             Step::Over => Poll::Ready(Err(polled_after_end(None))),
         }
-    }
-
-    /// Whether the deadline of the whole call has passed.
-    #[inline]
-    fn is_overdue(&self, now: Instant) -> bool {
-        self.clocks.overall().is_some_and(|overall| now >= overall)
     }
 
     /// The call ends before a retry that it paid for has begun.

@@ -54,11 +54,6 @@ impl Live {
         now: Instant,
         reply: Reply,
     ) -> Progress {
-        let is_final = !matches!(reply, Reply::Informational(_));
-        if is_final && self.is_overdue(now) {
-            // The clock decides, not which of the two was seen first.
-            return self.expire(shared, parts, now, Phase::Total);
-        }
         match reply {
             Reply::Whole(head, body, reuse) => {
                 self.handle_whole(shared, parts, now, head, body, reuse)
