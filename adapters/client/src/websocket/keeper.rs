@@ -1,7 +1,8 @@
 //! The task that drives a WebSocket while no handle does: keepalive, pongs, the answer to a Close
 //! frame, and messages, as far as the inbox has room; and which ends it with the client.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -13,49 +14,28 @@ use super::socket::Socket;
 use crate::net::Sleep;
 use crate::shared::{Registration, Shared};
 
-/// Keeps the WebSocket until its end.
-pub(super) fn run(socket: Arc<Socket>, shared: Arc<Shared>) -> impl Future<Output = ()> + Send {
-    // Made at once: a runtime may drop the task before it polls it.
-    keep(Guard {
-        socket,
-        shared,
-        registration: Registration::default(),
-        is_closing: false,
-    })
-}
-
-async fn keep(mut guard: Guard) {
-    let mut sleep: Option<Box<dyn Sleep>> = None;
-    poll_fn(|cx| {
-        guard.follow_client(cx);
-        loop {
-            let Some(until) = guard.socket.keep(cx.waker()) else {
-                return Poll::Ready(());
-            };
-            if until == Instant::MAX {
-                sleep = None;
-                return Poll::Pending;
-            }
-            let timer = sleep.get_or_insert_with(|| guard.socket.net().sleep(until));
-            timer.reset(until);
-            if std::pin::Pin::new(timer).poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-        }
-    })
-    .await;
-}
-
-/// A keeper that goes before the end went with its runtime, and so did the transport.
-struct Guard {
+/// Keeps the WebSocket until its end. One that goes before the end went with its runtime, and so did
+/// the transport.
+pub(super) struct Keeper {
     socket: Arc<Socket>,
     shared: Arc<Shared>,
     registration: Registration,
+    sleep: Option<Box<dyn Sleep>>,
     /// The client's end was seen.
     is_closing: bool,
 }
 
-impl Guard {
+impl Keeper {
+    pub(super) fn new(socket: Arc<Socket>, shared: Arc<Shared>) -> Self {
+        Self {
+            socket,
+            shared,
+            registration: Registration::default(),
+            sleep: None,
+            is_closing: false,
+        }
+    }
+
     /// A client that shuts down closes its sockets, and at its deadline breaks off those that are
     /// left.
     fn follow_client(&mut self, cx: &Context<'_>) {
@@ -69,7 +49,31 @@ impl Guard {
     }
 }
 
-impl Drop for Guard {
+impl Future for Keeper {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.follow_client(cx);
+        loop {
+            let Some(until) = this.socket.keep(cx.waker()) else {
+                return Poll::Ready(());
+            };
+            if until == Instant::MAX {
+                this.sleep = None;
+                return Poll::Pending;
+            }
+            let net = this.socket.net();
+            let timer = this.sleep.get_or_insert_with(|| net.sleep(until));
+            timer.reset(until);
+            if Pin::new(timer).poll(cx).is_pending() {
+                return Poll::Pending;
+            }
+        }
+    }
+}
+
+impl Drop for Keeper {
     fn drop(&mut self) {
         // What comes back is dropped here, outside the lock.
         self.shared.locked(|state| self.registration.remove(state));
