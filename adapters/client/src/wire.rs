@@ -179,6 +179,12 @@ impl Wire {
 
     /// Prepares for idling: gives up buffers, arms what the runtime wants armed.
     pub(crate) fn park(&mut self) {
+        self.rest();
+        self.stream.park();
+    }
+
+    /// Gives up buffers that are empty.
+    pub(crate) fn rest(&mut self) {
         if let Some(layer) = &mut self.tls {
             if layer.rx.is_empty() {
                 layer.rx = BytesMut::new();
@@ -187,7 +193,6 @@ impl Wire {
                 layer.tx = WriteBuf::default();
             }
         }
-        self.stream.park();
     }
 
     /// Says that nothing more will be written, and waits until that has gone out.

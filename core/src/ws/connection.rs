@@ -25,7 +25,7 @@ use rand_core::Rng;
 
 use super::clocks::MessageClocks;
 use super::close::{Cause, CloseCode, CloseError, CloseFrame, Closed};
-use super::config::Config;
+use super::config::{Config, Times};
 use super::deflate::{Deflater, Inflater};
 use super::error::Violation;
 use super::event::{Event, SendError, State};
@@ -62,9 +62,9 @@ pub struct Connection {
     heard: bool,
     /// Whether bytes came at a time that is not known.
     noted: bool,
-    pub(super) config: Config,
-    /// How it will have ended, once the transport has.
-    pub(super) ending: Option<Closed>,
+    pub(super) times: Times,
+    /// How it will have ended, once the transport has. Boxed, because most of a life has none.
+    pub(super) ending: Option<Box<Closed>>,
     pub(super) closed: Option<Arc<Closed>>,
 }
 
@@ -85,10 +85,10 @@ impl Connection {
             ),
             life: Life::new(now, config.keepalive, rng),
             clocks: MessageClocks::new(now),
-            flood: Flood::default(),
+            flood: Flood::new(config.limits.pings_per_second),
             heard: false,
             noted: false,
-            config: *config,
+            times: config.times,
             ending: None,
             closed: None,
         };
@@ -189,7 +189,7 @@ impl Connection {
     /// This side stops reading: deadlines on what the server does stand still, for at most
     /// [`Config::slow_consumer`].
     pub fn pause(&mut self, now: Instant) {
-        self.clocks.pause(now, &self.config);
+        self.clocks.pause(now, &self.times);
         self.life.pause(now);
         self.next = self.earliest();
     }
@@ -211,13 +211,13 @@ impl Connection {
         let frame = CloseFrame::new(code, reason)?;
         if self.state == State::Open {
             self.sender.close(&frame);
-            self.enter(State::LocalClosing, now + self.config.close_timeout);
-            self.ending = Some(Closed {
+            self.enter(State::LocalClosing, now + self.times.close_timeout);
+            self.ending = Some(Box::new(Closed {
                 code,
                 reason: frame.reason,
                 clean: false,
                 cause: Cause::Eof,
-            });
+            }));
         }
         Ok(())
     }
@@ -261,7 +261,7 @@ impl Connection {
             if let Err(dead) = self.life.handle_timeout(now, rng) {
                 let missed = dead.missed;
                 self.finish(Closed::abnormal(Cause::KeepaliveTimeout { missed }));
-            } else if let Some(cause) = self.clocks.expired(now, &self.config) {
+            } else if let Some(cause) = self.clocks.expired(now, &self.times) {
                 let frame = CloseFrame::of(CloseCode::GOING_AWAY, "");
                 self.fail(now, &frame, cause);
             }
@@ -286,7 +286,7 @@ impl Connection {
         match self.receiver.poll_short(rx)? {
             Ok(message) => {
                 self.heard = true;
-                if self.config.message_idle.is_some() {
+                if self.times.message_idle.is_some() {
                     self.clocks.message(now());
                 }
                 Some(message)
@@ -337,7 +337,7 @@ impl Connection {
                 Ok(None) => {
                     if self.receiver.is_partial() && self.state == State::Open {
                         self.clocks.partial(now, self.receiver.progress());
-                        self.next = self.next.min(self.clocks.deadline(&self.config));
+                        self.next = self.next.min(self.clocks.deadline(&self.times));
                     }
                     return Ok(None);
                 }
@@ -388,8 +388,7 @@ impl Connection {
         match control {
             Incoming::Message(message) => return Some(Event::Message(message)),
             Incoming::Ping(payload) => {
-                let most = self.config.limits.pings_per_second;
-                if self.flood.ping(now, most) {
+                if self.flood.ping(now) {
                     self.violated(now, Violation::PingFlood);
                 } else if self.state == State::Open {
                     self.sender.answer(&payload);
@@ -410,7 +409,7 @@ impl Connection {
 
     pub(super) fn earliest(&self) -> Instant {
         match self.state {
-            State::Open => self.life.deadline().min(self.clocks.deadline(&self.config)),
+            State::Open => self.life.deadline().min(self.clocks.deadline(&self.times)),
             _ => self.until,
         }
     }

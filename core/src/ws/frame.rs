@@ -15,9 +15,6 @@ pub(super) use tungstenite::Utf8Bytes;
 pub(super) use tungstenite::handshake::derive_accept_key as accept_key;
 pub(super) use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
 
-/// The longest head: two bytes, a length of eight, a key of four.
-const MAX_HEAD: usize = 14;
-
 /// The head of a frame from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
@@ -114,10 +111,12 @@ impl Kind {
     }
 }
 
+/// The bit of a head's second byte that says that a key follows.
+const MASKED: u8 = 0x80;
+
 /// Writes a short frame: the payload is copied once, and masked where it then lies.
 pub(super) fn write(kind: Kind, payload: &[u8], out: &mut BytesMut, rng: &mut dyn Rng) {
     let key = rng.next_u32().to_ne_bytes();
-    out.reserve(MAX_HEAD + payload.len());
     write_head(kind, payload.len(), key, out);
     let at = out.len();
     out.extend_from_slice(payload);
@@ -138,13 +137,13 @@ fn write_head(kind: Kind, len: usize, key: [u8; 4], out: &mut BytesMut) {
     let first = fin | u8::from(kind.rsv1) << 6 | u8::from(kind.opcode);
     let [a, b, c, d] = key;
     match len {
-        0..126 => out.extend_from_slice(&[first, 0x80 | len as u8, a, b, c, d]),
+        0..126 => out.extend_from_slice(&[first, MASKED | len as u8, a, b, c, d]),
         126..0x1_0000 => {
             let [high, low] = (len as u16).to_be_bytes();
-            out.extend_from_slice(&[first, 0x80 | 126, high, low, a, b, c, d]);
+            out.extend_from_slice(&[first, MASKED + 126, high, low, a, b, c, d]);
         }
         _ => {
-            out.extend_from_slice(&[first, 0x80 | 127]);
+            out.extend_from_slice(&[first, MASKED + 127]);
             out.extend_from_slice(&(len as u64).to_be_bytes());
             out.extend_from_slice(&key);
         }

@@ -11,7 +11,7 @@ use fulmar_core::ws::{Config, Connection, Keepalive, Limits};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::halves::WebSocket;
-use super::keeper;
+use super::keeper::Keeper;
 use super::opening::Opened;
 use super::socket::Socket;
 use crate::error::Error;
@@ -193,7 +193,7 @@ fn keep(opened: Opened) -> WebSocket {
     let net = shared.net.clone();
     let socket = Socket::new(net, machine, rng, transport, agreed);
     let websocket = WebSocket::new(socket.clone());
-    let keeper = keeper::run(socket, shared.clone());
+    let keeper = Keeper::new(socket, shared.clone());
     shared.net.spawn(Box::pin(keeper));
     websocket
 }

@@ -19,12 +19,14 @@
 //! waits     what a handle waits for besides: a pong, the end
 //! keeper    the task that drives it while no handle does
 //! socket    what they share, behind one lock; state: the machine, its wire, the inbox
+//! entropy   what masks are drawn from
 //! signal    whom to wake, and when the keeper is to look
 //! cap       how many there may be
 //! ```
 
 mod builder;
 mod cap;
+mod entropy;
 mod halves;
 mod inbox;
 mod keeper;

@@ -164,6 +164,7 @@ impl Waiting {
     }
 
     /// Those whom it concerns, who no longer wait.
+    #[inline(never)]
     pub(super) fn tell(&mut self, news: News) -> Wakers {
         let mut wakers = Wakers::default();
         // Where the transport has news, who waits looks.

@@ -23,6 +23,7 @@ use fulmar_core::ws::{
 };
 
 use super::cap::Pass;
+use super::entropy::Entropy;
 use super::inbox::Inbox;
 use super::signal::{News, Waiting, Wakers};
 use crate::h1::H1;
@@ -102,7 +103,7 @@ pub(super) struct State {
     /// What was read and not yet parsed, and what is to be written.
     rx: BytesMut,
     tx: WriteBuf,
-    rng: ChaCha8Rng,
+    entropy: Entropy,
     inbox: Inbox,
     paused: bool,
     read_size: usize,
@@ -136,7 +137,7 @@ impl State {
             tx,
             waiting: Waiting::default(),
             transport: Some(transport),
-            rng,
+            entropy: Entropy::new(rng),
             inbox: Inbox::default(),
             paused: false,
             read_size: READ_MIN,
@@ -201,7 +202,7 @@ impl State {
             }
             if self.paused || self.read(turn).is_pending() {
                 // Only what was read counts, so this follows reading.
-                self.machine.handle_timeout(turn.now(), &mut self.rng);
+                self.machine.handle_timeout(turn.now(), &mut self.entropy);
                 return;
             }
             if self.machine.is_done() {
@@ -296,12 +297,13 @@ impl State {
     }
 
     /// Takes a message for which there is room.
+    #[inline]
     pub(super) fn feed(&mut self, message: Message) -> Result<(), SendError> {
         if self.fault.is_some() {
             return Err(SendError::Full(message));
         }
         self.machine
-            .send(message, Compress::Auto, &mut self.tx, &mut self.rng)
+            .send(message, Compress::Auto, &mut self.tx, &mut self.entropy)
     }
 
     /// Writes what is due, as far as the transport takes it.
@@ -323,7 +325,7 @@ impl State {
         for _ in 0..TURNS {
             if self.machine.has_output() {
                 self.machine
-                    .poll_transmit(turn.now(), &mut self.tx, &mut self.rng);
+                    .poll_transmit(turn.now(), &mut self.tx, &mut self.entropy);
             }
             if self.fault.is_some() {
                 return self.tx.clear();
@@ -357,12 +359,16 @@ impl State {
         }
     }
 
-    /// An idle connection owns no buffers.
+    /// An idle connection owns no buffers, and no generator.
     pub(super) fn rest(&mut self) {
         if self.rx.is_empty() && self.tx.is_empty() {
             (self.rx, self.tx) = (BytesMut::new(), WriteBuf::default());
             self.read_size = READ_MIN;
         }
+        if let Some(transport) = &mut self.transport {
+            transport.h1.wire_mut().rest();
+        }
+        self.entropy.rest();
     }
 
     #[inline]
