@@ -69,8 +69,6 @@ enum Rule {
 pub struct Call {
     request: Request,
     policy: Arc<Retry>,
-    /// The policy of other calls, where this one has its own.
-    common: Option<Arc<Retry>>,
     number: u32,
     transparent_used: u8,
     /// `Once` bits.
@@ -85,7 +83,16 @@ pub struct Call {
     reason: Option<StopReason>,
     is_stopped: bool,
     rule: Rule,
+    /// Boxed, because most calls have none of it.
+    rare: Option<Box<Rare>>,
+}
+
+/// What a call has that failed before, or whose policy is its own.
+#[derive(Clone, Debug, Default)]
+struct Rare {
     history: History,
+    /// The policy of other calls, where this one has its own.
+    common: Option<Arc<Retry>>,
 }
 
 impl Call {
@@ -94,7 +101,6 @@ impl Call {
         Self {
             request,
             policy,
-            common: None,
             number: 0,
             transparent_used: 0,
             once_used: 0,
@@ -106,15 +112,16 @@ impl Call {
             reason: None,
             is_stopped: false,
             rule: Rule::ToAsk,
-            history: History::default(),
+            rare: None,
         }
     }
 
     /// Names the policy that other calls have in `common`, where this one's is its own: what an
     /// origin tells it (`Retry-After`) holds those back for as long at most as they would wait.
     pub fn set_common(&mut self, common: &Arc<Retry>) {
-        let is_own = !Arc::ptr_eq(common, &self.policy);
-        self.common = is_own.then(|| common.clone());
+        if !Arc::ptr_eq(common, &self.policy) {
+            self.rare.get_or_insert_default().common = Some(common.clone());
+        }
     }
 
     /// Begins an attempt, and returns its number from 1, transparent ones included.
@@ -147,7 +154,8 @@ impl Call {
         let class = self.overrule(class, Seen::Status(head.status));
         if let (Class::Retryable { .. }, Some(asked)) = (class, head.retry_after) {
             // Not longer than other calls would wait: the origin may think better of it.
-            let common = self.common.as_ref().unwrap_or(&self.policy);
+            let common = self.rare.as_ref().and_then(|rare| rare.common.as_ref());
+            let common = common.unwrap_or(&self.policy);
             budget.shut(now, asked.min(common.longest_wait));
         }
         self.fate = self.fate.max(class.fate());
@@ -164,7 +172,7 @@ impl Call {
             idle_for: Duration::ZERO,
         };
         let decision = self.decide(now, &end, overall, budget, rng);
-        self.history.note_budget(self.number, budget.tokens());
+        self.note_budget(budget);
         match decision {
             Decision::Done => Verdict::Deliver { exhausted: None },
             Decision::Stop(reason) => self.end(reason, true),
@@ -211,7 +219,7 @@ impl Call {
             idle_for: facts.idle_for,
         };
         let decision = self.decide(now, &end, overall, budget, rng);
-        self.history.note_budget(self.number, budget.tokens());
+        self.note_budget(budget);
         match decision {
             Decision::Done => Verdict::Deliver { exhausted: None },
             Decision::Stop(reason) => self.end(reason, false),
@@ -228,13 +236,22 @@ impl Call {
     /// Adds to the record of the attempt that failed just now on which connection it ran, and
     /// where its time went: `spent` is of the whole call so far.
     pub fn annotate(&mut self, via: Via, spent: Spent) {
-        self.history.annotate(self.number, via, spent);
+        if let Some(rare) = &mut self.rare {
+            rare.history.annotate(self.number, via, spent);
+        }
+    }
+
+    fn note_budget(&mut self, budget: &Budget) {
+        if let Some(rare) = &mut self.rare {
+            rare.history.note_budget(self.number, budget.tokens());
+        }
     }
 
     /// Notes that the call has waited before its first attempt, as for a place among the calls in
     /// flight: `spent`, of the whole call so far, is no time of that attempt's.
     pub fn handle_admitted(&mut self, spent: Spent) {
-        self.history.set_aside(spent);
+        let rare = self.rare.get_or_insert_default();
+        rare.history.set_aside(spent);
     }
 
     /// Whether no rule looks at a response with this status: it can go to the caller at once.
@@ -272,12 +289,14 @@ impl Call {
 
     /// The failed attempts in their order: the first four and the last twelve.
     pub fn attempts(&self) -> &[AttemptRecord] {
-        self.history.records()
+        let rare = self.rare.as_ref();
+        rare.map_or(&[], |rare| rare.history.records())
     }
 
     /// How many failed attempts are not among [`attempts`](Self::attempts).
     pub fn dropped(&self) -> u32 {
-        self.history.dropped()
+        let rare = self.rare.as_ref();
+        rare.map_or(0, |rare| rare.history.dropped())
     }
 
     /// Whether the origin acted on the request, in any attempt that has ended.
@@ -382,6 +401,7 @@ impl Call {
             spent: Spent::default(),
             tokens: record::UNKNOWN,
         };
-        self.history.push(self.number, record);
+        let rare = self.rare.get_or_insert_default();
+        rare.history.push(self.number, record);
     }
 }
