@@ -141,10 +141,10 @@ fn write_head(kind: Kind, len: usize, key: [u8; 4], out: &mut BytesMut) {
         0..126 => out.extend_from_slice(&[first, 0x80 | len as u8, a, b, c, d]),
         126..0x1_0000 => {
             let [high, low] = (len as u16).to_be_bytes();
-            out.extend_from_slice(&[first, 0x80 | 126, high, low, a, b, c, d]);
+            out.extend_from_slice(&[first, 0x80 | 0x7e, high, low, a, b, c, d]);
         }
         _ => {
-            out.extend_from_slice(&[first, 0x80 | 127]);
+            out.extend_from_slice(&[first, 0x80 | 0x7f]);
             out.extend_from_slice(&(len as u64).to_be_bytes());
             out.extend_from_slice(&key);
         }
