@@ -111,7 +111,7 @@ impl fmt::Display for Phase {
 ///
 /// A status can disclaim as well: after 408, 421, 425, 429, 417 to a request that expected, and 503
 /// that says when to come again, the request was not processed; after 409 to one with a key, 502, 503
-/// and 504 it may have been.
+/// and 504 it may have been. That holds where the body of such a response fails, too.
 ///
 /// [`Retry::retry_pool`]: crate::retry::Retry::retry_pool
 /// [`Retry::retry_nxdomain`]: crate::retry::Retry::retry_nxdomain

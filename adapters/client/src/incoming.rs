@@ -207,15 +207,16 @@ impl Incoming {
         let reason = call.handle_lost_body(now, &facts, self.clocks.overall());
         call.annotate(via, self.clocks.spent_by(now));
         let error = error
-            .with_fate(Fate::Processed)
+            .with_fate(call.fate())
             .with_peer(peer.as_deref())
             .of_request(&self.target.0, self.target.1.as_str())
             .with_history(call.attempt(), call.attempts(), Some(reason));
-        let attempt = call.attempt();
+        let (attempt, last) = (call.attempt(), call.attempts().last());
+        let fate = last.map_or(Fate::Processed, |record| record.fate);
         self.shared.emit(self.call, || Event::AttemptFailed {
             attempt,
             phase: error.phase().unwrap_or(Phase::Body),
-            fate: Fate::Processed,
+            fate,
             cause: error.leaf().into(),
         });
         self.failure = Some(error.clone());

@@ -11,15 +11,17 @@ impl Call {
     /// Notes that the body of the response failed whose head the caller has, and returns why nothing
     /// follows: there is no silent restart. Neither the budget nor the user's rule is asked.
     ///
-    /// The attempt's record says so; where its status was recorded before, it is the same record. A
-    /// reason for which there was no other attempt stays the call's.
+    /// The attempt's record says so; where its status was recorded before, it is the same record, and
+    /// what the status said of the request holds. A reason for which there was no other attempt stays
+    /// the call's.
     pub fn handle_lost_body(
         &mut self,
         now: Instant,
         facts: &AttemptFacts,
         overall: Option<Instant>,
     ) -> StopReason {
-        self.break_off(now, facts, Fate::Processed, overall)
+        let fate = self.history.fate_of(self.number);
+        self.break_off(now, facts, fate.unwrap_or(Fate::Processed), overall)
     }
 
     /// Notes an attempt that ends by this side's doing: the client is shut down, or the request

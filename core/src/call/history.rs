@@ -1,6 +1,7 @@
 //! The attempts that failed.
 
 use crate::deadline::Spent;
+use crate::fault::Fate;
 
 use super::record::{AttemptRecord, UNKNOWN, Via};
 
@@ -56,6 +57,13 @@ impl History {
                 .unwrap_or(UNKNOWN)
                 .min(UNKNOWN - 1);
         }
+    }
+
+    /// What is known of the request by the record of that attempt.
+    pub(super) fn fate_of(&self, number: u32) -> Option<Fate> {
+        let is_last = self.last == number;
+        let last = self.records.last().filter(|_| is_last);
+        last.map(|record| record.fate)
     }
 
     fn record_of(&mut self, number: u32) -> Option<&mut AttemptRecord> {

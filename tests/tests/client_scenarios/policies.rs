@@ -8,7 +8,7 @@ use fulmar_sim::{
 };
 
 use super::retries::{retry_after, scripted, status, steady, with};
-use super::support::{builder, client, echo, ms, secs};
+use super::support::{assert_quiet, builder, client, echo, ms, secs};
 
 /// Answers as told and keeps the values of one field.
 pub(crate) fn fields(sim: &Sim, name: &'static str, code: u16) -> Arc<Mutex<Vec<Option<String>>>> {
@@ -530,4 +530,24 @@ fn a_response_earns_the_budget_a_token_with_its_head_whoever_drops_its_body() {
         attempts
     });
     assert_eq!(*run.expect(), [2, 1, 2, 1, 2, 1]);
+}
+
+#[test]
+fn calls_with_nothing_left_to_tell_leave_the_connections_that_they_were_given() {
+    let mut sim = Sim::seeded(1);
+    let seen = fields(&sim, "grpc-timeout", 200);
+    let client = builder(&sim)
+        .propagate_deadline("http://api.test/", DeadlineHeader::GrpcTimeout)
+        .build()
+        .unwrap();
+    let run = sim.run(async move {
+        for (millis, is_sent) in [(2_000, true), (1, false), (1, false), (2_000, true)] {
+            let get = client.get("http://api.test/x").timeout(ms(millis));
+            assert_eq!(get.send().await.is_ok(), is_sent);
+            assert_quiet(client.gauges());
+        }
+    });
+    run.expect();
+    assert_eq!(seen.lock().unwrap().len(), 2);
+    assert_eq!((run.stats().connections, run.leaks().len()), (1, 0));
 }

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use fulmar_core::fault::Phase;
-use fulmar_core::h1::RequestHead;
+use fulmar_core::h1::{RequestHead, Reuse};
 use fulmar_core::pool::Discard;
 use fulmar_core::time::Instant;
 use fulmar_core::trace::Event;
@@ -69,7 +69,14 @@ impl Live {
         }
         let (overall, attempt) = (self.clocks.overall(), self.call.attempt());
         if !parts.stamp(shared, now, overall, attempt, h1.peer.as_deref()) {
-            self.step = Step::Exchanging(Exchange::H1(h1));
+            let exchange = Exchange::H1(h1);
+            if self.reused {
+                // It was not used: the next call has more time, and wants a warm one.
+                self.step = Step::Over;
+                exchange.finish(shared, now, Reuse::Keep, &mut self.registration);
+            } else {
+                self.step = Step::Exchanging(exchange);
+            }
             return self.expire(shared, parts, now, Phase::Total);
         }
         self.paid = None;
