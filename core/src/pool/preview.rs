@@ -70,7 +70,6 @@ impl<U, S: Clone> Pool<U, S> {
         // What the last ask that said something has said is in force.
         let limit = known.map_or(self.settings.per_origin, |route| route.limit);
         let limit = ask.per_origin.map_or(limit, |limit| limit.max(1));
-        let limit = limit.min(self.settings.total);
         let Some(route) = known else {
             return self.preview_dial(None, 1, limit);
         };
