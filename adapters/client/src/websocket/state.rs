@@ -317,8 +317,13 @@ impl State {
     /// Whether nothing waits to be written, and nothing is due.
     #[inline]
     fn is_flushed(&self) -> bool {
+        self.is_written() && !self.machine.has_output()
+    }
+
+    #[inline]
+    fn is_written(&self) -> bool {
         let wire = self.transport.as_ref().map(|transport| transport.h1.wire());
-        self.tx.is_empty() && !self.machine.has_output() && wire.is_none_or(Wire::is_flushed)
+        self.tx.is_empty() && wire.is_none_or(Wire::is_flushed)
     }
 
     fn write(&mut self, turn: &mut Turn<'_>) {
@@ -330,7 +335,7 @@ impl State {
             if self.fault.is_some() {
                 return self.tx.clear();
             }
-            if self.is_flushed() {
+            if self.is_written() {
                 return;
             }
             let Some(transport) = &mut self.transport else {
