@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 /// Bytes that are copied and masked at once: of a fixed number, which takes fewer steps.
-const BLOCK: usize = 512;
+const BLOCK: usize = 256;
 
 /// The bytes masked: in place where nobody else has them, else in a copy.
 pub(super) fn masked(bytes: Bytes, key: [u8; 4]) -> Bytes {

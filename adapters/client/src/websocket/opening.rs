@@ -16,7 +16,7 @@ use fulmar_core::ws::{
 use super::builder::WebSocketBuilder;
 use super::cap::Pass;
 use super::refused::Refused;
-use super::state::Transport;
+use super::transport::Transport;
 use crate::error::{Error, Kind};
 use crate::request::RequestBuilder;
 use crate::response::Response;

@@ -16,7 +16,9 @@ use fulmar_core::time::Instant;
 use fulmar_core::ws::{Agreed, CloseCode, CloseError, Closed, Connection, Message, Rtt, SendError};
 
 use super::signal::{News, Signal, TICK};
-use super::state::{State, Transport, Turn, Want};
+use super::state::{State, Want};
+use super::transport::Transport;
+use super::turn::Turn;
 use crate::net::Net;
 
 /// One WebSocket.

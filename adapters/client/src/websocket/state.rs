@@ -9,26 +9,24 @@
 use std::collections::BTreeMap;
 use std::mem::take;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use chacha20::ChaCha8Rng;
 use fulmar_core::buf::WriteBuf;
 use fulmar_core::fault::{FaultKind, Phase};
-use fulmar_core::pool::Discard;
 use fulmar_core::time::Instant;
 use fulmar_core::ws::{
     Cause, CloseCode, Closed, Compress, Connection, Event, Message, PingId, SendError, Text,
 };
 
-use super::cap::Pass;
 use super::entropy::Entropy;
 use super::inbox::Inbox;
 use super::signal::{News, Waiting, Wakers};
-use crate::h1::H1;
+use super::transport::Transport;
+use super::turn::Turn;
 use crate::net::Net;
-use crate::shared::Shared;
 use crate::wire::{Read, Wire};
 
 /// The first read's room, and the most that one asks for where no long frame is under way.
@@ -38,62 +36,6 @@ const READ_MAX: usize = 64 * 1024;
 const READ_LONG: usize = 256 * 1024;
 /// Reads, and writes, in one section before others get their turn.
 const TURNS: usize = 16;
-
-/// The connection, until its end.
-pub(crate) struct Transport {
-    pub(crate) h1: Box<H1>,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) pass: Pass,
-}
-
-impl Transport {
-    /// The buffers with what came behind the head. Whatever else was lent for the handshake goes
-    /// back.
-    fn take_buffers(&mut self) -> (BytesMut, WriteBuf) {
-        let tunnel = self.h1.tunnel();
-        let taken = tunnel.map(|tunnel| (take(tunnel.rx), take(tunnel.tx)));
-        if let Some(bufs) = self.h1.take_bufs() {
-            self.shared.locked(|state| state.give_back(bufs));
-        }
-        taken.unwrap_or_default()
-    }
-
-    pub(crate) fn discard(self) {
-        self.shared
-            .discard(self.h1, Discard::Spent, "websocket ended");
-        drop(self.pass);
-    }
-}
-
-/// One locked section in which the connection is driven. It reads the clock once, if at all.
-pub(super) struct Turn<'a> {
-    net: &'a dyn Net,
-    cx: Context<'a>,
-    now: Option<Instant>,
-    /// A waker that another took the place of, to be dropped once the lock is open.
-    pub(super) replaced: Option<Waker>,
-}
-
-impl<'a> Turn<'a> {
-    /// With the waker that the transport is to know.
-    pub(super) fn new(net: &'a dyn Net, cx: Context<'a>) -> Self {
-        Self {
-            net,
-            cx,
-            now: None,
-            replaced: None,
-        }
-    }
-
-    pub(super) fn now(&mut self) -> Instant {
-        *self.now.get_or_insert_with(|| self.net.now())
-    }
-
-    /// Others get their turn first.
-    fn again(&self) {
-        self.cx.waker().wake_by_ref();
-    }
-}
 
 /// What is behind the lock.
 pub(super) struct State {
@@ -317,8 +259,13 @@ impl State {
     /// Whether nothing waits to be written, and nothing is due.
     #[inline]
     fn is_flushed(&self) -> bool {
+        self.is_written() && !self.machine.has_output()
+    }
+
+    #[inline]
+    fn is_written(&self) -> bool {
         let wire = self.transport.as_ref().map(|transport| transport.h1.wire());
-        self.tx.is_empty() && !self.machine.has_output() && wire.is_none_or(Wire::is_flushed)
+        self.tx.is_empty() && wire.is_none_or(Wire::is_flushed)
     }
 
     fn write(&mut self, turn: &mut Turn<'_>) {
@@ -330,7 +277,7 @@ impl State {
             if self.fault.is_some() {
                 return self.tx.clear();
             }
-            if self.is_flushed() {
+            if self.is_written() {
                 return;
             }
             let Some(transport) = &mut self.transport else {
