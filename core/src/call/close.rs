@@ -20,7 +20,8 @@ impl Call {
         facts: &AttemptFacts,
         overall: Option<Instant>,
     ) -> StopReason {
-        let fate = self.history.fate_of(self.number);
+        let rare = self.rare.as_ref();
+        let fate = rare.and_then(|rare| rare.history.fate_of(self.number));
         self.break_off(now, facts, fate.unwrap_or(Fate::Processed), overall)
     }
 
