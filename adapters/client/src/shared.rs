@@ -440,7 +440,9 @@ impl Shared {
     }
 
     /// Ends a locked section: unlocks, and then does what follows from it. Mostly nothing does.
-    #[inline]
+    // Every request ends two, and the call would cost as much as the rest.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     fn settle(&self, state: MutexGuard<'_, State>) {
         if state.pool.has_news() || state.is_driver_sleepy() {
             self.settle_slowly(state);
@@ -503,6 +505,9 @@ impl Registration {
     /// Registers the polling task; what the pool is told to wake is the same entry. The waker that
     /// it replaces is for the caller to drop once the lock is open, because that may run anybody's
     /// code.
+    // Once a request, as above.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub(crate) fn register(
         &mut self,
         state: &mut State,
