@@ -24,21 +24,25 @@ tour *args:
 examples:
     .ci/examples
 
-# Retry storms of up to 10,000 clients: a table, the gates, and a chart (`target/fleet.svg`).
+# Retry storms of up to 10,000 clients: tables, the gates, and a chart (`target/fleet.svg`). `just fleet small` takes seconds.
 fleet *args:
-    cargo run --release -p fulmar-tests --bin fleet -- {{args}}
+    cargo run --release --example fleet -- {{args}}
 
 # Wall time beside hyper and reqwest.
 bench *args:
     cargo bench -p fulmar-benches {{args}}
 
-# Allocations, instructions, system calls and idle memory, beside hyper and reqwest.
+# Allocations, instructions, system calls and idle memory, beside hyper and reqwest; `just counts pool`: 100,000 routes, 16 threads.
 counts *args:
     cargo run --release -p fulmar-benches --bin counts -- {{args}}
 
 # So many random pairs of client and plan, from a seed on; CI plays 5,000.
 swarm pairs='100000' from='0':
     SWARM={{pairs}} SWARM_FROM={{from}} cargo test --release -p fulmar-tests --test swarm -- --nocapture
+
+# So many random operations on the pool and on a naive model of it, with equal outcomes; CI compares 100,000.
+pool-model operations='1000000':
+    POOL_OPERATIONS={{operations}} cargo test --release -p fulmar-tests --test pool_properties the_pool_agrees -- --nocapture
 
 # Each planted bug in a copy of the tree: the swarm or the suite must find it.
 planted *patches:

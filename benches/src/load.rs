@@ -110,7 +110,12 @@ impl Load {
     }
 }
 
-async fn repeat<C: Client>(client: &mut C, look: Look, requests: usize) -> Result<(), Error> {
+/// So many GETs, one after the other.
+pub(crate) async fn repeat<C: Client>(
+    client: &mut C,
+    look: Look,
+    requests: usize,
+) -> Result<(), Error> {
     for _ in 0..requests {
         if client.get("/users/1", look).await? != BODY_LEN {
             return Err("a body of another length".into());

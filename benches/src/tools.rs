@@ -122,12 +122,16 @@ pub fn run(command: &mut Command, count: Count) -> Result<String, Missing> {
 }
 
 /// Where a tool writes, removed afterwards.
-struct OutFile(PathBuf);
+pub(crate) struct OutFile(PathBuf);
 
 impl OutFile {
-    fn new(count: Count) -> Self {
+    pub(crate) fn new(count: Count) -> Self {
         let name = format!("fulmar-counts-{}-{count:?}", std::process::id());
         Self(std::env::temp_dir().join(name))
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.0
     }
 
     fn read(&self) -> io::Result<String> {

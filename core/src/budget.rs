@@ -7,7 +7,8 @@
 //!        v                                   |
 //!  counters: 10 x 1 s --> window: retries + 1 <= max(2, window * firsts)
 //!                                            |
-//!                    withdraw: both must agree, and then both are charged
+//!                    withdraw: both must agree, and then both are charged;
+//!                    refund: the retry was not made
 //! ```
 //!
 //! Deposits come from successes, not from requests, so that the rate of retries falls towards
@@ -245,6 +246,20 @@ impl Budget {
         self.retries[slot] += 1;
         self.window_retries += 1;
         true
+    }
+
+    /// A retry that was paid for at `paid` is not made after all: gives back what it cost.
+    pub fn refund(&mut self, now: Instant, paid: Instant, cost: Cost) {
+        self.roll(now);
+        self.refill(now);
+        self.tokens = (self.tokens + cost.milli()).min(self.cap());
+        let (paid, slot) = (second(paid), second(paid) as usize % WINDOW);
+        // Beyond the window time has given it back.
+        let is_counted = self.second - paid.min(self.second) < WINDOW as u32;
+        if is_counted && self.retries[slot] > 0 {
+            self.retries[slot] -= 1;
+            self.window_retries -= 1;
+        }
     }
 
     /// The origin asked for a wait (`Retry-After`): no retry is to start before it has passed,

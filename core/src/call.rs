@@ -8,6 +8,8 @@
 //!        `--Retry(at)-- decide <-------------------'
 //!                        |
 //!                        `----> Stop(reason, fate)                  and ever after the same
+//!
+//!   Deliver, and the caller has the head --handle_lost_body--> reason
 //! ```
 //!
 //! Invariants:
@@ -16,11 +18,12 @@
 //! * A call ends once; its reason then stays.
 //! * The same facts, budget, time and draws give the same decision.
 
+mod close;
 mod decide;
 mod history;
+mod record;
 mod verdict;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -33,13 +36,13 @@ use crate::retry::{
     AttemptFacts, Cause, Class, HeadFacts, Replay, Retry, Retryable, Ruling, Seen, StopReason,
     classify, classify_status, is_plain,
 };
-use crate::time::Instant;
+use crate::time::{Instant, saturating_nanos};
 
 use decide::{Decision, Ending};
 use history::History;
 
 pub use crate::retry::facts::Request;
-pub use history::{AttemptRecord, Outcome, Why};
+pub use record::{AttemptRecord, Outcome, Via, Why};
 pub use verdict::{Again, Verdict};
 
 /// What the next attempt was granted, until it begins.
@@ -80,7 +83,16 @@ pub struct Call {
     reason: Option<StopReason>,
     is_stopped: bool,
     rule: Rule,
+    /// Boxed, because most calls have none of it.
+    rare: Option<Box<Rare>>,
+}
+
+/// What a call has that failed before, or whose policy is its own.
+#[derive(Clone, Debug, Default)]
+struct Rare {
     history: History,
+    /// The policy of other calls, where this one has its own.
+    common: Option<Arc<Retry>>,
 }
 
 impl Call {
@@ -100,7 +112,15 @@ impl Call {
             reason: None,
             is_stopped: false,
             rule: Rule::ToAsk,
-            history: History::default(),
+            rare: None,
+        }
+    }
+
+    /// Names the policy that other calls have in `common`, where this one's is its own: what an
+    /// origin tells it (`Retry-After`) holds those back for as long at most as they would wait.
+    pub fn set_common(&mut self, common: &Arc<Retry>) {
+        if !Arc::ptr_eq(common, &self.policy) {
+            self.rare.get_or_insert_default().common = Some(common.clone());
         }
     }
 
@@ -133,8 +153,10 @@ impl Call {
         let class = classify_status(self.request, head, &self.policy);
         let class = self.overrule(class, Seen::Status(head.status));
         if let (Class::Retryable { .. }, Some(asked)) = (class, head.retry_after) {
-            // Not longer than a call would wait: the origin may think better of it.
-            budget.shut(now, asked.min(self.policy.longest_wait));
+            // Not longer than other calls would wait: the origin may think better of it.
+            let common = self.rare.as_ref().and_then(|rare| rare.common.as_ref());
+            let common = common.unwrap_or(&self.policy);
+            budget.shut(now, asked.min(common.longest_wait));
         }
         self.fate = self.fate.max(class.fate());
         if !matches!(class, Class::Success { .. }) {
@@ -145,11 +167,13 @@ impl Call {
         let end = Ending {
             class,
             is_expired: overall.is_some_and(|overall| now >= overall),
-            is_replayable: self.is_replayable(head.body_pulled),
+            is_replayable: self.is_replayable(head.body_pulled, head.body_committed),
             retry_after: head.retry_after,
             idle_for: Duration::ZERO,
         };
-        match self.decide(now, &end, overall, budget, rng) {
+        let decision = self.decide(now, &end, overall, budget, rng);
+        self.note_budget(budget);
+        match decision {
             Decision::Done => Verdict::Deliver { exhausted: None },
             Decision::Stop(reason) => self.end(reason, true),
             Decision::Retry(again, draw) => self.grant(now, &end, again, draw),
@@ -190,11 +214,13 @@ impl Call {
             class,
             is_expired: facts.cause == Cause::Timeout(Phase::Total)
                 || overall.is_some_and(|overall| now >= overall),
-            is_replayable: self.is_replayable(facts.body_pulled),
+            is_replayable: self.is_replayable(facts.body_pulled, facts.body_committed),
             retry_after: None,
             idle_for: facts.idle_for,
         };
-        match self.decide(now, &end, overall, budget, rng) {
+        let decision = self.decide(now, &end, overall, budget, rng);
+        self.note_budget(budget);
+        match decision {
             Decision::Done => Verdict::Deliver { exhausted: None },
             Decision::Stop(reason) => self.end(reason, false),
             Decision::Retry(again, draw) => self.grant(now, &end, again, draw),
@@ -209,8 +235,23 @@ impl Call {
 
     /// Adds to the record of the attempt that failed just now on which connection it ran, and
     /// where its time went: `spent` is of the whole call so far.
-    pub fn annotate(&mut self, connection: (u64, Option<Arc<SocketAddr>>), spent: Spent) {
-        self.history.annotate(self.number, connection, spent);
+    pub fn annotate(&mut self, via: Via, spent: Spent) {
+        if let Some(rare) = &mut self.rare {
+            rare.history.annotate(self.number, via, spent);
+        }
+    }
+
+    fn note_budget(&mut self, budget: &Budget) {
+        if let Some(rare) = &mut self.rare {
+            rare.history.note_budget(self.number, budget.tokens());
+        }
+    }
+
+    /// Notes that the call has waited before its first attempt, as for a place among the calls in
+    /// flight: `spent`, of the whole call so far, is no time of that attempt's.
+    pub fn handle_admitted(&mut self, spent: Spent) {
+        let rare = self.rare.get_or_insert_default();
+        rare.history.set_aside(spent);
     }
 
     /// Whether no rule looks at a response with this status: it can go to the caller at once.
@@ -248,12 +289,14 @@ impl Call {
 
     /// The failed attempts in their order: the first four and the last twelve.
     pub fn attempts(&self) -> &[AttemptRecord] {
-        self.history.records()
+        let rare = self.rare.as_ref();
+        rare.map_or(&[], |rare| rare.history.records())
     }
 
     /// How many failed attempts are not among [`attempts`](Self::attempts).
     pub fn dropped(&self) -> u32 {
-        self.history.dropped()
+        let rare = self.rare.as_ref();
+        rare.map_or(0, |rare| rare.history.dropped())
     }
 
     /// Whether the origin acted on the request, in any attempt that has ended.
@@ -280,8 +323,12 @@ impl Call {
         ruling.map_or(class, |ruling| ruling.overrule(class))
     }
 
-    fn is_replayable(&self, body_pulled: bool) -> bool {
-        self.request.replay != Replay::OneShot || !body_pulled
+    fn is_replayable(&self, pulled: bool, committed: bool) -> bool {
+        match self.request.replay {
+            Replay::Empty | Replay::Bytes | Replay::Factory => true,
+            Replay::Spooled => !committed,
+            Replay::OneShot => !pulled,
+        }
     }
 
     fn grant(&mut self, now: Instant, end: &Ending, again: Again, draw: Duration) -> Verdict {
@@ -337,8 +384,8 @@ impl Call {
         outcome: Outcome,
         fate: Fate,
     ) {
-        self.history.push(AttemptRecord {
-            number: self.number,
+        let record = AttemptRecord {
+            number: self.number.min(u16::MAX.into()) as u16,
             started: self.started,
             ended: now,
             reused,
@@ -346,11 +393,15 @@ impl Call {
             received,
             outcome,
             fate,
-            delay: self.granted.delay,
+            delay: self.granted.delay.map_or(0, saturating_nanos),
             why: self.granted.why,
             connection: 0,
             peer: None,
+            protocol: None,
             spent: Spent::default(),
-        });
+            tokens: record::UNKNOWN,
+        };
+        let rare = self.rare.get_or_insert_default();
+        rare.history.push(self.number, record);
     }
 }

@@ -76,14 +76,52 @@ impl fmt::Display for Phase {
 
 /// Whether the origin acted on the request, as far as this side can know.
 ///
-/// RFC 9110 section 9.2.2 decides from it, with the method, whether a repeat is safe.
+/// RFC 9110 section 9.2.2 decides from it, with the method, whether a repeat is safe. A call's is the
+/// furthest that any of its attempts came.
+///
+/// | where the attempt ended | how | fate | another attempt |
+/// |---|---|---|---|
+/// | wait for a connection | too long, or too many wait | not | no: it would be the same wait ([`Retry::retry_pool`]) |
+/// | name | there is none, or it has no address | not | no ([`Retry::retry_nxdomain`]) |
+/// | name | the resolver failed or was silent | not | yes |
+/// | transport | refused, unreachable, silent | not | yes |
+/// | transport | this side is out of descriptors or ports | not | yes, 250 ms later at the earliest |
+/// | transport | forbidden by the system, or no address at all | not | no |
+/// | tunnel | the proxy said 502, 503 or 504 | not | yes |
+/// | tunnel | the proxy said anything else | not | no |
+/// | TLS | the connection ended or was silent, or the peer gave up for a passing reason | not | yes |
+/// | TLS | its certificate, its version, or what it spoke is not acceptable | not | no |
+/// | request | no byte of it was taken | not | yes |
+/// | request | some of it was, then an end or silence | maybe | if harmless |
+/// | wait for the head | an end, or silence | maybe | if harmless |
+/// | head | an end or silence within it | maybe | if harmless |
+/// | head | malformed, or beyond a limit | maybe | no |
+/// | body | an end or silence before the caller had any of the response | processed | if it only reads |
+/// | body | the same later | processed | no: nobody is given the same part twice |
+/// | body | malformed, or beyond a limit | processed | no |
+/// | anywhere | slower than the least speed | as far as it came | no |
+/// | anywhere | the caller's: its deadline, its body, its shutdown | as far as it came | no |
+///
+/// "If harmless" is for methods that are idempotent (`GET`, `HEAD`, `OPTIONS`, `TRACE`, `QUERY`,
+/// `PUT`, `DELETE`), requests with an idempotency key, and those that the caller declared so; "yes" is
+/// for any, `POST` without a key included. All of it as long as the body can be sent again, and
+/// attempts, time and the retry budget last. Where a connection that had served before ends without a
+/// byte of a response, it was stale: then the next attempt is at once and free, twice in a call at
+/// most. A client that hands out the head as soon as it is there has given a part of the response.
+///
+/// A status can disclaim as well: after 408, 421, 425, 429, 417 to a request that expected, and 503
+/// that says when to come again, the request was not processed; after 409 to one with a key, 502, 503
+/// and 504 it may have been. That holds where the body of such a response fails, too.
+///
+/// [`Retry::retry_pool`]: crate::retry::Retry::retry_pool
+/// [`Retry::retry_nxdomain`]: crate::retry::Retry::retry_nxdomain
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fate {
-    /// The origin provably did not act on it.
+    /// The origin provably did not act on it: sending it again cannot do it twice.
     NotProcessed,
-    /// It may have.
+    /// It may have: a byte of the request left, and nothing tells what became of it.
     MaybeProcessed,
-    /// It did: a response began.
+    /// It did: it answered.
     Processed,
 }
 

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+pub mod adaptive;
 pub mod backoff;
 pub mod budget;
 pub mod buf;
@@ -11,6 +12,7 @@ pub mod dns;
 pub mod fault;
 pub mod h1;
 pub mod http;
+pub mod lane;
 mod lru;
 pub mod origin;
 pub mod pattern;
@@ -18,6 +20,7 @@ pub mod pool;
 pub mod retry;
 #[cfg(feature = "websocket")]
 pub mod session;
+pub mod spool;
 pub mod time;
 pub mod timer;
 pub mod tls;

@@ -62,7 +62,8 @@ impl<K: Ord + Clone, V> Lru<K, V> {
     }
 
     /// Adds a key that is not there, as the one used last. Where there is no room the oldest that
-    /// `may_go` is forgotten, and returned. `Err`: none of the oldest may.
+    /// `may_go` is forgotten, and returned. `Err`: none of the oldest may. Those that may not are in
+    /// use, and count as used now: they do not stand before those that may for long.
     pub(crate) fn insert(
         &mut self,
         key: K,
@@ -71,18 +72,28 @@ impl<K: Ord + Clone, V> Lru<K, V> {
     ) -> Result<Option<V>, V> {
         let mut forgotten = None;
         if self.values.len() >= self.capacity {
-            let may_go = |key: &K| self.get(key).is_none_or(&may_go);
-            let mut oldest = self.order.iter().take(LOOKED_AT);
-            let Some((&used, _)) = oldest.find(|(_, key)| may_go(key)) else {
+            let Some(oldest) = self.take_oldest(may_go) else {
                 return Err(value);
             };
-            let key = self.order.remove(&used);
-            forgotten = key.and_then(|key| self.values.remove(&key));
+            forgotten = self.values.remove(&oldest);
         }
         self.uses += 1;
         self.order.insert(self.uses, key.clone());
         self.values.insert(key, (self.uses, value));
         Ok(forgotten.map(|(_, value)| value))
+    }
+
+    fn take_oldest(&mut self, may_go: impl Fn(&V) -> bool) -> Option<K> {
+        for _ in 0..LOOKED_AT {
+            let (_, key) = self.order.pop_first()?;
+            let Some((used, _)) = self.values.get_mut(&key).filter(|(_, v)| !may_go(v)) else {
+                return Some(key);
+            };
+            self.uses += 1;
+            *used = self.uses;
+            self.order.insert(self.uses, key);
+        }
+        None
     }
 }
 
@@ -109,5 +120,17 @@ mod tests {
         assert_eq!(lru.insert(2, 2, |n| *n != 0), Ok(Some(1)));
         assert_eq!(lru.insert(3, 3, |_| false), Err(3));
         assert_eq!(lru.len(), 2);
+    }
+
+    #[test]
+    fn many_that_may_not_go_do_not_keep_those_out_for_whom_others_would() {
+        let mut lru = Lru::new(100);
+        for n in 0..100 {
+            assert_eq!(lru.insert(n, n, |_| true), Ok(None));
+        }
+        let refused = (100..150).filter(|n| lru.insert(*n, *n, |n| *n >= 40).is_err());
+        assert_eq!(refused.count(), 2, "one for each sixteen");
+        assert_eq!((lru.len(), lru.order.len()), (100, 100));
+        assert!((0..40).all(|n| lru.get(&n).is_some()));
     }
 }

@@ -177,7 +177,9 @@ impl<T> Timers<T> {
     }
 
     /// Unregisters the key, and gives its value back.
-    #[inline]
+    // Every call does it once, and where it is called the call would cost as much as the rest.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub fn remove(&mut self, key: TimerKey) -> Option<T> {
         let entry = self.slab.get_mut(key.index as usize)?;
         if entry.generation != key.generation {

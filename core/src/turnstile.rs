@@ -16,6 +16,9 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::adaptive::{Adaptive, Aimd, Sample};
+use crate::time::Instant;
+
 /// One who waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(u64);
@@ -45,6 +48,8 @@ pub struct Turnstile {
     /// Admitted, and not yet seen by whom it concerns.
     admitted: BTreeSet<Ticket>,
     wakes: VecDeque<u64>,
+    /// Boxed, because mostly the limit stands.
+    aimd: Option<Box<Aimd>>,
 }
 
 impl Turnstile {
@@ -58,13 +63,21 @@ impl Turnstile {
             queue: BTreeMap::new(),
             admitted: BTreeSet::new(),
             wakes: VecDeque::new(),
+            aimd: None,
+        }
+    }
+
+    /// As [`new`](Self::new), with a limit that follows the samples.
+    pub fn adaptive(settings: Adaptive, waiters: usize) -> Self {
+        Self {
+            aimd: Some(Box::new(Aimd::new(settings))),
+            ..Self::new(settings.initial(), waiters)
         }
     }
 
     /// Comes in, or queues. The tag is the caller's own number for itself.
     pub fn enter(&mut self, tag: u64) -> Entry {
-        if self.inside < self.limit && self.queue.is_empty() {
-            self.inside += 1;
+        if self.try_enter() {
             return Entry::Pass;
         }
         if self.queue.len() >= self.waiters {
@@ -74,6 +87,13 @@ impl Turnstile {
         self.serial += 1;
         self.queue.insert(ticket, tag);
         Entry::Wait(ticket)
+    }
+
+    /// Comes in if there is room and nobody waits for it.
+    pub fn try_enter(&mut self) -> bool {
+        let is_free = self.inside < self.limit && self.queue.is_empty();
+        self.inside += usize::from(is_free);
+        is_free
     }
 
     /// Whether the one who waited is inside now, which ends the ticket.
@@ -94,15 +114,30 @@ impl Turnstile {
         self.admit();
     }
 
-    /// Changes the limit. A lower one throws nobody out.
+    /// Changes the limit. A lower one throws nobody out. An adaptive one goes on from there.
     pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
         self.admit();
     }
 
+    /// What one who is inside still, or was until now, saw of the other side. Of no consequence
+    /// where the limit is not adaptive.
+    pub fn handle_sample(&mut self, now: Instant, sample: Sample) {
+        let is_full = self.inside >= self.limit;
+        if let Some(aimd) = &mut self.aimd {
+            let limit = aimd.handle_sample(now, sample, self.limit, is_full);
+            self.set_limit(limit);
+        }
+    }
+
     /// The tag of one who has been admitted.
     pub fn poll_wake(&mut self) -> Option<u64> {
         self.wakes.pop_front()
+    }
+
+    /// Whether the limit follows the samples.
+    pub fn is_adaptive(&self) -> bool {
+        self.aimd.is_some()
     }
 
     /// How many may be inside.

@@ -36,6 +36,25 @@ fn a_new_budget_allows_two_retries_in_ten_seconds_and_three_in_all() {
 }
 
 #[test]
+fn a_retry_that_is_not_made_costs_nothing() {
+    let now = Instant::from_nanos(0);
+    let mut budget = Budget::new(now);
+    for _ in 0..10 {
+        assert!(budget.withdraw(now, Cost::Timeout));
+        budget.refund(now, now, Cost::Timeout);
+    }
+    assert_eq!(budget.tokens(), 3_000);
+    assert!(budget.withdraw(now, Cost::Fast));
+    // Beyond the window there is only the token to give back, and no more than the cap.
+    let later = now + Duration::from_secs(10);
+    budget.refund(later, now, Cost::Fast);
+    budget.refund(later, now, Cost::Fast);
+    assert_eq!(budget.tokens(), 3_000);
+    assert!(budget.withdraw(later, Cost::Fast) && budget.withdraw(later, Cost::Fast));
+    assert!(!budget.withdraw(later, Cost::Fast), "the window");
+}
+
+#[test]
 fn a_timeout_costs_twice_as_much() {
     let now = Instant::from_nanos(0);
     let mut budget = Budget::new(now);

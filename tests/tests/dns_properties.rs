@@ -48,3 +48,27 @@ proptest! {
 fn script(most: usize) -> impl Strategy<Value = Vec<u8>> {
     prop::collection::vec(any::<u8>(), 0..most)
 }
+
+/// Races in which nothing of the kind happens would prove nothing.
+#[test]
+fn the_races_of_i4_1_to_i4_5_have_what_these_are_about() {
+    let mut rng = proptest::test_runner::TestRng::deterministic_rng(
+        proptest::test_runner::RngAlgorithm::ChaCha,
+    );
+    let properties = [
+        race::i4_1_attempts_keep_their_distance,
+        race::i4_2_no_address_is_tried_twice,
+        race::i4_3_one_wins_and_the_others_are_closed_with_it,
+        race::i4_4_ipv6_goes_first_if_it_answers_within_fifty_milliseconds,
+        race::i4_5_a_race_ends_by_its_deadline_and_begins_nothing_after,
+    ];
+    let mut shown = [0; 5];
+    for _ in 0..200 {
+        let mut data = [0; 80];
+        rand_core::Rng::fill_bytes(&mut rng, &mut data);
+        for (shown, property) in shown.iter_mut().zip(properties) {
+            *shown += u32::from(property(&data));
+        }
+    }
+    assert!(shown.iter().all(|shown| *shown > 10), "{shown:?}");
+}

@@ -1,20 +1,15 @@
-//! Small fleets, quick enough for every run of the tests; `just fleet` runs the large ones.
+//! Small fleets, quick enough for every run of the tests; `just fleet` runs the large ones. That the
+//! model is right is tested in `fleet_model`.
 
 use std::time::Duration;
 
 use fulmar_tests::fleet::{Fault, Policy, Report, Scenario, simulate};
 
-/// A tenth of the default: 100 clients, and a tenth of the workers.
+/// A tenth of the default, and watched for a minute after the fault.
 fn small() -> Scenario {
     Scenario {
-        clients: 100,
-        rate: 100.0,
-        workers: 5,
-        service: Duration::from_millis(40),
-        queue: 500,
-        fault_for: Duration::from_secs(30),
         after: Duration::from_secs(60),
-        ..Scenario::default()
+        ..Scenario::small()
     }
 }
 
@@ -46,6 +41,42 @@ fn with_the_default_policy_the_server_recovers_as_if_nobody_retried() {
         assert!(report.amplification_during() <= 1.25, "{report:?}");
         assert!(report.amplification_peak() <= 2.5, "{report:?}");
     }
+}
+
+/// Three requests of each client in the half minute, and three tokens. A retry after a timeout costs
+/// two of them, one after a refusal costs one: for `k` requests there are `min(3, 2 k)` retries, 2.7
+/// in the mean.
+#[test]
+fn slow_clients_make_the_attempts_that_their_three_tokens_pay() {
+    let down = |fault| {
+        let scenario = Scenario {
+            clients: 1_000,
+            fault,
+            ..small()
+        };
+        simulate(&scenario, &Policy::ours(), 1).amplification_during()
+    };
+    for fault in [Fault::Slow(10.0), Fault::Stalled] {
+        assert!(down(fault) <= 1.8, "{fault:?} {}", down(fault));
+    }
+    let refused = down(Fault::Refused);
+    assert!((1.8..=1.9).contains(&refused), "{refused}");
+}
+
+#[test]
+fn layers_that_all_retry_recover_as_well() {
+    let scenario = Scenario {
+        layers: 3,
+        ..small()
+    };
+    let report = simulate(&scenario, &Policy::ours(), 1);
+    let bare = recovery(&simulate(&scenario, &Policy::none(), 1)).unwrap();
+    let back = recovery(&report).unwrap();
+    assert!(back <= bare + 3, "{back} s, {bare} s without retries");
+    assert!(report.amplification_after() * scenario.load() < 1.0);
+    let naive = simulate(&scenario, &Policy::immediate(), 1);
+    assert!(naive.amplification_during() > 20.0);
+    assert_eq!(recovery(&naive), None);
 }
 
 #[test]
@@ -85,26 +116,4 @@ fn the_same_seed_gives_the_same_report_and_every_policy_the_same_arrivals() {
             .collect()
     };
     assert_eq!(requests(&ours), requests(&bare));
-}
-
-/// What the model itself is checked with: after the fault the backlog drains at what the capacity
-/// exceeds the load by, and clients are served in time again once less than their patience waits.
-#[test]
-fn the_simulated_recovery_is_the_calculated_one() {
-    let scenario = Scenario {
-        queue: 400,
-        ..small()
-    };
-    let capacity = scenario.workers as f64 / scenario.service.as_secs_f64();
-    let full = scenario.queue as f64;
-    let patience = scenario.patience.as_secs_f64();
-    let expected = (full - capacity * patience) / (capacity - scenario.rate);
-    let mean = (1..=5)
-        .map(|seed| recovery(&simulate(&scenario, &Policy::none(), seed)).unwrap() as f64)
-        .sum::<f64>()
-        / 5.0;
-    assert!(
-        (mean - expected).abs() <= 0.35 * expected + 1.0,
-        "{mean} s, calculated {expected} s"
-    );
 }

@@ -6,22 +6,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 /// The modules of each level, the lowest first.
-const LEVELS: [&[&str]; 5] = [
-    &["time", "fault", "buf"],
+const LEVELS: [&[&str]; 6] = [
+    &["time", "fault", "buf", "lane"],
     &[
-        "trace",
-        "timer",
-        "backoff",
-        "budget",
-        "origin",
-        "pattern",
-        "turnstile",
-        "http",
-        "lru",
+        "trace", "timer", "backoff", "budget", "origin", "pattern", "http", "lru", "spool",
     ],
     &["h1", "h2", "deadline", "cookie", "dns", "tls", "decode"],
     &["ws", "retry", "redirect", "pool", "dial", "proxy"],
-    &["call", "session"],
+    &["call", "session", "adaptive"],
+    &["turnstile"],
 ];
 
 /// Other crates that `lib.rs` hands on: below every level.

@@ -33,6 +33,7 @@ fn each_cause_violation_and_stream_fault_has_its_own_words() {
             Cause::QueueFull,
             Cause::Closed,
             Cause::RequestBody,
+            Cause::BodyTooLarge,
         ]
         .map(|cause| cause.to_string())
     ));

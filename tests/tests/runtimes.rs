@@ -352,6 +352,8 @@ fn a_call_where_no_runtime_runs_any_more_fails_at_once_and_says_so() {
     .unwrap_err();
     assert!(error.is_connect(), "{error}");
     assert!(error.to_string().contains("runtime"), "{error}");
+    let reason = error.retry_stop_reason();
+    assert_eq!(reason, Some(fulmar_tokio::StopReason::NotRetryable));
     assert!(polls <= 3, "it spun {polls} times");
     let gauges = client.gauges();
     assert_eq!((gauges.waiting, gauges.connecting, gauges.busy), (0, 0, 0));

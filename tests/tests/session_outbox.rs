@@ -4,9 +4,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bytes::Buf;
+use fulmar_core::lane::Lane;
 use fulmar_core::session::{
-    Config, Delivery, DropReason, Event, Lane, MessageId, OnFull, Outgoing, Receipt, SendError,
-    State, StopReason,
+    Config, Delivery, DropReason, Event, MessageId, OnFull, Outgoing, Receipt, SendError, State,
+    StopReason,
 };
 use fulmar_core::ws::{CloseCode, Message};
 use fulmar_tests::durable::Bench;
@@ -128,8 +130,8 @@ fn lanes_share_8_to_4_to_1_and_none_starves() {
     let mut total = 0;
     while total < 3000 {
         bench.fill();
-        let tail = bench.tx.tail().split();
-        let (frames, _) = fulmar_tests::websocket::client_frames(&tail);
+        let waiting = bench.tx.copy_to_bytes(bench.tx.len());
+        let (frames, _) = fulmar_tests::websocket::client_frames(&waiting);
         total += frames.len();
         for frame in frames {
             *counts.entry(frame.payload[0]).or_insert(0) += 1;
@@ -170,8 +172,8 @@ fn a_busy_urgent_lane_that_runs_empty_each_time_starves_nobody() {
     for _ in 0..400 {
         bench.send(in_lane(Lane::High, vec![1; 60 * 1024]));
         bench.fill();
-        let tail = bench.tx.tail().split();
-        let (frames, _) = fulmar_tests::websocket::client_frames(&tail);
+        let waiting = bench.tx.copy_to_bytes(bench.tx.len());
+        let (frames, _) = fulmar_tests::websocket::client_frames(&waiting);
         bulk += frames.iter().filter(|frame| frame.payload[0] == 3).count();
     }
     assert!(bulk >= 40, "{bulk}");

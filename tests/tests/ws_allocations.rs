@@ -1,8 +1,14 @@
 //! What a connection allocates for a small message, either way: nothing. And what it holds when it
 //! idles.
+#![allow(clippy::unwrap_used, reason = "what a test cannot go on without")]
+
+#[path = "client_scenarios/support.rs"]
+#[expect(dead_code, reason = "a test of memory needs little of it")]
+mod support;
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::time::Duration;
 
 use bytes::{Buf, Bytes, BytesMut};
 use chacha20::ChaCha8Rng;
@@ -10,13 +16,18 @@ use chacha20::rand_core::SeedableRng;
 use fulmar_core::buf::WriteBuf;
 use fulmar_core::time::Instant;
 use fulmar_core::ws::{Compress, Config, Connection, Event, Message, Negotiated};
+use fulmar_sim::Sim;
 use fulmar_tests::websocket::frame;
+
+use crate::support::{TlsConn, secure};
 
 thread_local! {
     static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+    /// Bytes allocated and not freed.
+    static LIVE: Cell<usize> = const { Cell::new(0) };
 }
 
-/// The system's allocator, counting each thread's calls.
+/// The system's allocator, counting each thread's calls and bytes.
 struct Counting;
 
 #[allow(
@@ -27,17 +38,20 @@ struct Counting;
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        LIVE.with(|live| live.set(live.get().wrapping_add(layout.size())));
         // SAFETY: the caller's promises are those of the trait.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        LIVE.with(|live| live.set(live.get().wrapping_sub(layout.size())));
         // SAFETY: as above.
         unsafe { System.dealloc(ptr, layout) }
     }
 
     unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
         ALLOCATIONS.with(|count| count.set(count.get() + 1));
+        LIVE.with(|live| live.set(live.get().wrapping_add(size).wrapping_sub(layout.size())));
         // SAFETY: as above.
         unsafe { System.realloc(ptr, layout, size) }
     }
@@ -103,13 +117,45 @@ fn small_messages_that_are_let_go_are_received_without_an_allocation() {
 }
 
 #[test]
-fn an_idle_connection_holds_no_heap_and_is_below_2_kib() {
+fn an_idle_connection_holds_no_heap_and_is_small() {
     let mut rng = ChaCha8Rng::seed_from_u64(1);
     let made = allocations(|| drop(connection(&mut rng)));
     assert_eq!(made, 0);
     assert!(
-        size_of::<Connection>() <= 1024,
+        size_of::<Connection>() <= 720,
         "{}",
         size_of::<Connection>()
     );
+}
+
+#[test]
+fn an_idle_websocket_gives_back_its_buffers_those_of_tls_too() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:443", |conn| async move {
+        let mut tls = TlsConn::new(conn, "api.test");
+        let head = tls.head().await?.unwrap();
+        let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+        let key = fields.find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"));
+        let accept = tungstenite::handshake::derive_accept_key(key.unwrap().1.as_bytes());
+        let head = format!(
+            "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
+        tls.write(head.as_bytes()).await?;
+        tls.write(&frame(0x81, b"hello")).await?;
+        while tls.fill().await? {}
+        Ok(())
+    });
+    let client = secure(&sim).build().unwrap();
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let mut ws = client.websocket("wss://api.test/").connect().await.unwrap();
+        drop(ws.recv().await.unwrap());
+        let used = LIVE.with(Cell::get);
+        handle.sleep(Duration::from_secs(2)).await;
+        let given_back = used.wrapping_sub(LIVE.with(Cell::get)).cast_signed();
+        // 8 KiB of plaintext, and what a record of ciphertext needs.
+        assert!(given_back > 20 * 1024, "{given_back}");
+    });
+    run.expect();
 }

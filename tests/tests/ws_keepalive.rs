@@ -327,3 +327,16 @@ fn a_pause_of_30_s_is_a_lag() {
     );
     assert_eq!(bench.close_sent(), Some(1001));
 }
+
+#[test]
+fn what_came_at_an_unknown_time_counts_as_of_the_next_look() {
+    let mut bench = Bench::new(&keepalive(KeepaliveMode::IdlePing));
+    bench.ws.note_input();
+    bench.ws.handle_timeout(at(5_000), &mut bench.rng);
+    assert_eq!(run(&mut bench, at(26_000)), (vec![at(25_000)], None));
+    // The deadline after a ping is looked at after what is noted.
+    bench.ws.note_input();
+    let (pings, died) = run(&mut bench, at(60_000));
+    assert_eq!(pings, [at(55_000)]);
+    assert_eq!(died, None);
+}

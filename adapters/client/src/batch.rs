@@ -1,7 +1,7 @@
 //! Many requests, a bounded number at a time, results as they come.
 
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,12 +10,11 @@ use std::task::{Context, Poll, Waker};
 use futures_core::Stream;
 
 use crate::client::Client;
-use crate::error::Error;
 use crate::flight::Flight;
 use crate::lanes::Lanes;
 use crate::request::RequestBuilder;
-use crate::response::Response;
 use crate::sending::Sending;
+use crate::wake::wake_all;
 
 /// Requests in flight at a time, unless set otherwise.
 const IN_FLIGHT: usize = 50;
@@ -23,21 +22,26 @@ const IN_FLIGHT: usize = 50;
 /// A batch of requests: at most so many in flight, results in the order of completion.
 ///
 /// It is a [`Stream`] of `(index, result)`, where the index is that of the request. Requests are
-/// taken from their iterator only when they can start (at a cap of zero, one ahead). One failure is
-/// a value like any other and stops nobody else, unless [`Batch::try_collect`] is asked for that.
-/// All of it runs in the task that polls it; nothing is spawned.
+/// taken from their iterator only when they can start (at a cap of zero, one ahead), so it may be
+/// endless. One failure is a value like any other and stops nobody else, unless
+/// [`Batch::fail_fast`] or [`Batch::try_collect`] is asked for that. All of it runs in the task that
+/// polls it; nothing is spawned. A batch that is not polled keeps the connections of its requests,
+/// and others wait for them. `F` is what is done with a request: to send it, unless it is made by
+/// [`Client::batch_with`].
 ///
 /// # Cancel safety
 ///
 /// Dropping the batch cancels everything in flight at once. Dropping the future of
 /// [`Batch::next`] loses nothing.
 #[must_use = "a batch does nothing until it is polled"]
-pub struct Batch<'a> {
+pub struct Batch<'a, F = Sending> {
     requests: Option<Box<dyn Iterator<Item = RequestBuilder> + Send + 'a>>,
+    start: Box<dyn FnMut(RequestBuilder) -> F + Send + 'a>,
     taken: usize,
     lanes: Lanes,
-    flight: Flight<Sending>,
+    flight: Flight<F>,
     cap: InFlight,
+    fail_fast: bool,
 }
 
 /// The cap on a batch's requests in flight, which can be changed while the batch runs.
@@ -69,8 +73,32 @@ impl Client {
         I: IntoIterator<Item = RequestBuilder>,
         I::IntoIter: Send + 'a,
     {
+        self.batch_with(requests, RequestBuilder::send)
+    }
+
+    /// Does `work` with many requests, at most 50 at a time (see [`Batch::max_in_flight`]): to read
+    /// a body in the place of its request, say, before another takes it.
+    ///
+    /// ```
+    /// # async fn example(client: fulmar::Client) {
+    /// let pages = (1..).map(|page| client.get(format!("http://api.test/{page}")));
+    /// let work = async |request: fulmar::RequestBuilder| request.send().await?.text().await;
+    /// let mut batch = client.batch_with(pages, work).max_in_flight(8).fail_fast();
+    /// while let Some((index, Ok(text))) = batch.next().await {
+    ///     println!("{index}: {} bytes", text.len());
+    /// }
+    /// # }
+    /// ```
+    pub fn batch_with<'a, I, W, F>(&self, requests: I, work: W) -> Batch<'a, F>
+    where
+        I: IntoIterator<Item = RequestBuilder>,
+        I::IntoIter: Send + 'a,
+        W: FnMut(RequestBuilder) -> F + Send + 'a,
+        F: Future,
+    {
         Batch {
             requests: Some(Box::new(requests.into_iter())),
+            start: Box::new(work),
             taken: 0,
             lanes: Lanes::default(),
             flight: Flight::new(),
@@ -78,11 +106,15 @@ impl Client {
                 max: AtomicUsize::new(IN_FLIGHT),
                 waker: Mutex::new(None),
             })),
+            fail_fast: false,
         }
     }
 }
 
-impl Batch<'_> {
+impl<F, T, E> Batch<'_, F>
+where
+    F: Future<Output = Result<T, E>>,
+{
     /// Sets how many requests are in flight at a time. Default 50. Zero starts none until the cap
     /// is raised.
     pub fn max_in_flight(self, max: usize) -> Self {
@@ -95,6 +127,13 @@ impl Batch<'_> {
     /// there are places. At most 1,024 requests are taken from their iterator ahead of their turn.
     pub fn max_per_origin(mut self, max: usize) -> Self {
         self.lanes.limit(max);
+        self
+    }
+
+    /// Has the first failure be the last result: all that is in flight is cancelled before it is
+    /// returned, and what has not started never is. Default: a failure stops nobody else.
+    pub fn fail_fast(mut self) -> Self {
+        self.fail_fast = true;
         self
     }
 
@@ -114,16 +153,17 @@ impl Batch<'_> {
     /// # Cancel safety
     ///
     /// Dropping the future loses nothing: the requests stay in flight, and go on when polled again.
-    pub async fn next(&mut self) -> Option<(usize, Result<Response, Error>)> {
+    pub async fn next(&mut self) -> Option<(usize, Result<T, E>)> {
         poll_fn(|cx| self.poll_result(cx)).await
     }
 
-    /// Every result, in the order of the requests.
+    /// Every result, in the order of the requests; with [`fail_fast`](Self::fail_fast), those that
+    /// came up to the first failure, and that.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future cancels everything in flight.
-    pub async fn collect_all(mut self) -> Vec<Result<Response, Error>> {
+    pub async fn collect_all(mut self) -> Vec<Result<T, E>> {
         let mut results = Vec::new();
         while let Some((index, result)) = self.next().await {
             place(&mut results, index, result);
@@ -131,7 +171,7 @@ impl Batch<'_> {
         results.into_iter().flatten().collect()
     }
 
-    /// Every response, in the order of the requests, or the first failure.
+    /// Every success, in the order of the requests, or the first failure.
     ///
     /// # Errors
     ///
@@ -141,7 +181,7 @@ impl Batch<'_> {
     /// # Cancel safety
     ///
     /// Dropping the future cancels everything in flight.
-    pub async fn try_collect(mut self) -> Result<Vec<Response>, Error> {
+    pub async fn try_collect(mut self) -> Result<Vec<T>, E> {
         let mut responses = Vec::new();
         while let Some((index, result)) = self.next().await {
             place(&mut responses, index, result?);
@@ -149,17 +189,21 @@ impl Batch<'_> {
         Ok(responses.into_iter().flatten().collect())
     }
 
-    fn poll_result(
-        &mut self,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<(usize, Result<Response, Error>)>> {
+    fn poll_result(&mut self, cx: &mut Context<'_>) -> Poll<Option<(usize, Result<T, E>)>> {
         self.cap.listen(cx);
+        if let Some(index) = self.flight.take_panicked() {
+            // Whoever caught that may go on, and so may the others of its origin.
+            self.lanes.release(index);
+        }
         self.fill();
         match self.flight.poll_next(cx) {
             // Requests are left, and the cap lets none start.
             Poll::Ready(None) if self.is_any_left() => Poll::Pending,
             Poll::Ready(Some((index, result))) => {
                 self.lanes.release(index);
+                if self.fail_fast && result.is_err() {
+                    self.cancel();
+                }
                 Poll::Ready(Some((index, result)))
             }
             polled => polled,
@@ -171,8 +215,15 @@ impl Batch<'_> {
             let Some((index, request)) = self.lanes.next().or_else(|| self.take()) else {
                 return;
             };
-            self.flight.push(index, request.send());
+            self.flight.push_with(index, || (self.start)(request));
         }
+    }
+
+    /// Gives up all that runs, and all that has not begun.
+    fn cancel(&mut self) {
+        self.flight.clear();
+        self.lanes = Lanes::default();
+        self.requests = None;
     }
 
     /// Whether a request is left. To know, one is taken from the iterator and set aside.
@@ -213,8 +264,11 @@ fn place<T>(results: &mut Vec<Option<T>>, index: usize, result: T) {
     results[index] = Some(result);
 }
 
-impl Stream for Batch<'_> {
-    type Item = (usize, Result<Response, Error>);
+impl<F, T, E> Stream for Batch<'_, F>
+where
+    F: Future<Output = Result<T, E>>,
+{
+    type Item = (usize, Result<T, E>);
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.poll_result(cx)
@@ -231,7 +285,7 @@ impl InFlight {
     pub fn set(&self, max: usize) {
         self.0.max.store(max, Ordering::Release);
         let waker = self.waker().take();
-        waker.into_iter().for_each(Waker::wake);
+        wake_all(waker);
     }
 
     fn listen(&self, cx: &Context<'_>) {
@@ -251,11 +305,11 @@ impl fmt::Debug for InFlight {
     }
 }
 
-impl fmt::Debug for Batch<'_> {
+impl<F: Future> fmt::Debug for Batch<'_, F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Batch")
             .field("taken", &self.taken)
-            .field("in_flight", &self.in_flight())
+            .field("in_flight", &self.flight.len())
             .field("cap", &self.cap.get())
             .finish_non_exhaustive()
     }

@@ -1,9 +1,12 @@
 //! Bodies, both ways: bytes, or a stream of bytes.
 
+mod gather;
+mod outgoing;
+
 use std::fmt;
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
@@ -13,18 +16,20 @@ use futures_core::Stream;
 
 use crate::error::Error;
 use crate::incoming::Incoming;
+use crate::shared::Shared;
 use crate::upgraded::Upgraded;
+
+use gather::Oversized;
+use outgoing::Outgoing;
 
 /// What a user's own stream fails with.
 pub type BoxError = Box<dyn std::error::Error + Send + Sync>;
 
-type BoxStream = Pin<Box<dyn Stream<Item = Result<Bytes, BoxError>> + Send>>;
-type Factory = Arc<dyn Fn() -> BoxStream + Send + Sync>;
-
 /// The body of a request or a response.
 ///
 /// As a request's body it says how it can be repeated, which decides what a retry may do: nothing
-/// and bytes always can, a factory makes a fresh stream each time, a plain stream can be sent once.
+/// and bytes always can, a factory makes a fresh stream each time, a spooled stream can while what was
+/// sent is kept, a plain stream can be sent once.
 /// As a response's body it is a [`Stream`] of chunks, each a part of what the socket delivered.
 #[derive(Default)]
 pub struct Body(Inner);
@@ -34,18 +39,11 @@ enum Inner {
     #[default]
     Empty,
     Bytes(Bytes),
+    Oversized(Box<Oversized>),
     Outgoing(Box<Outgoing>),
     Incoming(Box<Incoming>),
     /// No body: the connection is no longer HTTP's.
     Tunnel(Box<Upgraded>),
-}
-
-/// A user's stream. The mutex is never locked: it makes the body `Sync`, which a stream need not be.
-struct Outgoing {
-    /// Makes a fresh stream for each attempt; without it there is one stream, for one attempt.
-    make: Option<Factory>,
-    running: Option<Mutex<BoxStream>>,
-    length: Option<u64>,
 }
 
 impl Body {
@@ -60,7 +58,7 @@ impl Body {
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        Self::outgoing(None, Some(boxed(stream)), None)
+        Self(Inner::Outgoing(Box::new(Outgoing::once(stream, None))))
     }
 
     /// A stream of known length that can be sent once. More or fewer bytes fail the request.
@@ -69,27 +67,41 @@ impl Body {
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        Self::outgoing(None, Some(boxed(stream)), Some(length))
+        Self(Inner::Outgoing(Box::new(Outgoing::once(
+            stream,
+            Some(length),
+        ))))
     }
 
     /// Streams on demand: `make` is called once an attempt, so that a retry sends the whole again.
-    /// With a `length`, each must yield exactly so many bytes.
+    /// With a `length`, each must yield exactly so many bytes: more or fewer fail the request, and
+    /// where an attempt before had begun to send them, with [`Kind::BodyReplayMismatch`].
+    ///
+    /// [`Kind::BodyReplayMismatch`]: crate::Kind::BodyReplayMismatch
     pub fn factory<F, S, E>(make: F, length: Option<u64>) -> Self
     where
         F: Fn() -> S + Send + Sync + 'static,
         S: Stream<Item = Result<Bytes, E>> + Send + 'static,
         E: Into<BoxError>,
     {
-        Self::outgoing(Some(Arc::new(move || boxed(make()))), None, length)
+        Self(Inner::Outgoing(Box::new(Outgoing::factory(make, length))))
     }
 
-    fn outgoing(make: Option<Factory>, running: Option<BoxStream>, length: Option<u64>) -> Self {
-        let running = running.map(Mutex::new);
-        Self(Inner::Outgoing(Box::new(Outgoing {
-            make,
-            running,
-            length,
-        })))
+    /// A stream of which what is sent is kept, so that a retry can send it again: up to 64 KiB, and
+    /// 16 MiB for all such bodies of a client ([`ClientBuilder::spool_limits`]). Once a chunk does
+    /// not fit, nothing is kept any more, and the body is as one of [`Body::stream`] that was begun:
+    /// no other attempt follows. With a `length`, more or fewer bytes fail the request; without, it
+    /// is sent in chunks.
+    ///
+    /// The limit is the "committed" of gRPC's retries (gRFC A6).
+    ///
+    /// [`ClientBuilder::spool_limits`]: crate::ClientBuilder::spool_limits
+    pub fn spooled<S, E>(stream: S, length: Option<u64>) -> Self
+    where
+        S: Stream<Item = Result<Bytes, E>> + Send + 'static,
+        E: Into<BoxError>,
+    {
+        Self(Inner::Outgoing(Box::new(Outgoing::spooled(stream, length))))
     }
 
     pub(crate) fn incoming(incoming: Box<Incoming>) -> Self {
@@ -112,6 +124,7 @@ impl Body {
         match &self.0 {
             Inner::Empty | Inner::Tunnel(_) => Some(0),
             Inner::Bytes(bytes) => Some(bytes.len() as u64),
+            Inner::Oversized(oversized) => Some(oversized.bytes.len() as u64),
             Inner::Outgoing(outgoing) => outgoing.length,
             Inner::Incoming(incoming) => incoming.body_left(),
         }
@@ -136,40 +149,15 @@ impl Body {
         poll_fn(|cx| reader.0.poll_chunk(cx)).await.transpose()
     }
 
-    /// The whole rest of the body in one piece. A body in one piece already is not copied.
-    ///
-    /// # Errors
-    ///
-    /// As [`Body::chunk`].
-    ///
-    /// # Cancel safety
-    ///
-    /// The body is consumed: dropping the future gives the rest up and drains or closes its
-    /// connection.
-    pub async fn bytes(self) -> Result<Bytes, Error> {
-        match self.0 {
-            Inner::Bytes(bytes) => Ok(bytes),
-            // Boxed, so that the future of a body that is here already is small.
-            _ => Box::pin(self.gather()).await,
+    /// Says that nobody asks for more of a response's body until it is polled again: its clocks stand
+    /// still (the one between bytes, and that of the least speed), and the overall deadline goes on.
+    /// For who polls the body as a stream, was told to wait, and turns to something else: see its
+    /// [`Stream`]. To drop the future of [`chunk`](Self::chunk) says so by itself. Other bodies have no
+    /// clocks.
+    pub fn pause(&mut self) {
+        if let Inner::Incoming(incoming) = &mut self.0 {
+            incoming.pause();
         }
-    }
-
-    async fn gather(mut self) -> Result<Bytes, Error> {
-        let Some(first) = self.chunk().await? else {
-            return Ok(Bytes::new());
-        };
-        let Some(second) = self.chunk().await? else {
-            return Ok(first);
-        };
-        // A peer's word on the length reserves at most this much before it is kept.
-        let rest = self.len().unwrap_or(0).min(1 << 20) as usize;
-        let mut all = Vec::with_capacity(first.len() + second.len() + rest);
-        all.extend_from_slice(&first);
-        all.extend_from_slice(&second);
-        while let Some(chunk) = self.chunk().await? {
-            all.extend_from_slice(&chunk);
-        }
-        Ok(all.into())
     }
 
     fn poll_chunk(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, Error>>> {
@@ -193,6 +181,11 @@ impl Body {
                 self.0 = Inner::Empty;
                 Poll::Ready(Some(Ok(bytes)).filter(|chunk| !matches!(chunk, Ok(b) if b.is_empty())))
             }
+            Inner::Oversized(oversized) => {
+                let bytes = std::mem::take(&mut oversized.bytes);
+                self.0 = Inner::Empty;
+                Poll::Ready(Some(Ok(bytes)))
+            }
             Inner::Outgoing(outgoing) => outgoing.poll_next(cx),
             Inner::Incoming(incoming) => incoming
                 .poll_chunk(cx)
@@ -201,29 +194,54 @@ impl Body {
     }
 
     /// What one attempt sends: bytes and factories are shared with later attempts, a stream moves.
-    pub(crate) fn attempt(&mut self) -> Self {
-        match &self.0 {
+    pub(crate) fn attempt(&mut self, shared: &Arc<Shared>) -> Self {
+        match &mut self.0 {
             Inner::Empty | Inner::Tunnel(_) => Self::empty(),
             Inner::Bytes(bytes) => Self(Inner::Bytes(bytes.clone())),
-            Inner::Outgoing(outgoing) if outgoing.make.is_some() => {
-                Self::outgoing(outgoing.make.clone(), None, outgoing.length)
+            Inner::Oversized(oversized) => Self(Inner::Bytes(oversized.bytes.clone())),
+            Inner::Outgoing(outgoing) => {
+                if let Some(again) = outgoing.share() {
+                    return Self(Inner::Outgoing(Box::new(again)));
+                }
+                outgoing.join(shared);
+                std::mem::take(self)
             }
-            Inner::Outgoing(_) | Inner::Incoming(_) => std::mem::take(self),
+            Inner::Incoming(_) => std::mem::take(self),
         }
     }
 
-    /// Whether [`Body::attempt`] moves the body out, so that an attempt that did not pull from it
-    /// gives it back.
-    pub(crate) fn is_one_shot(&self) -> bool {
-        self.replay() == Replay::OneShot
+    /// Whether [`Body::attempt`] moves the body out, so that an attempt may have to give it back.
+    pub(crate) fn is_moved(&self) -> bool {
+        matches!(self.replay(), Replay::OneShot | Replay::Spooled)
+    }
+
+    /// Of a body that was moved: begins anew, and says whether the whole can be sent again.
+    pub(crate) fn rewind(&mut self, pulled: bool) -> bool {
+        match &mut self.0 {
+            Inner::Outgoing(outgoing) => outgoing.rewind(pulled),
+            Inner::Incoming(_) => !pulled,
+            Inner::Empty | Inner::Bytes(_) | Inner::Oversized(_) | Inner::Tunnel(_) => false,
+        }
+    }
+
+    /// Whether some of it was sent that was to be kept and is not.
+    pub(crate) fn is_committed(&self) -> bool {
+        matches!(&self.0, Inner::Outgoing(outgoing) if outgoing.is_committed())
+    }
+
+    /// No other attempt will be made: nothing need be kept for one.
+    pub(crate) fn commit(&mut self) {
+        if let Inner::Outgoing(outgoing) = &mut self.0 {
+            outgoing.commit();
+        }
     }
 
     pub(crate) fn replay(&self) -> Replay {
         match &self.0 {
             Inner::Empty | Inner::Tunnel(_) => Replay::Empty,
-            Inner::Bytes(_) => Replay::Bytes,
-            Inner::Outgoing(outgoing) if outgoing.make.is_some() => Replay::Factory,
-            Inner::Outgoing(_) | Inner::Incoming(_) => Replay::OneShot,
+            Inner::Bytes(_) | Inner::Oversized(_) => Replay::Bytes,
+            Inner::Outgoing(outgoing) => outgoing.replay(),
+            Inner::Incoming(_) => Replay::OneShot,
         }
     }
 
@@ -240,53 +258,18 @@ struct Reader<'a>(&'a mut Body);
 
 impl Drop for Reader<'_> {
     fn drop(&mut self) {
-        if let Inner::Incoming(incoming) = &mut self.0.0 {
-            incoming.pause();
-        }
+        self.0.pause();
     }
 }
 
-fn boxed<S, E>(stream: S) -> BoxStream
-where
-    S: Stream<Item = Result<Bytes, E>> + Send + 'static,
-    E: Into<BoxError>,
-{
-    Box::pin(MapErr(Box::pin(stream)))
-}
-
-impl Outgoing {
-    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Bytes, BoxError>>> {
-        if let (None, Some(make)) = (&self.running, &self.make) {
-            self.running = Some(Mutex::new(make()));
-        }
-        let Some(stream) = &mut self.running else {
-            return Poll::Ready(None);
-        };
-        stream
-            .get_mut()
-            .unwrap_or_else(PoisonError::into_inner)
-            .as_mut()
-            .poll_next(cx)
-    }
-}
-
-struct MapErr<S>(Pin<Box<S>>);
-
-impl<S, E> Stream for MapErr<S>
-where
-    S: Stream<Item = Result<Bytes, E>>,
-    E: Into<BoxError>,
-{
-    type Item = Result<Bytes, BoxError>;
-
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.0
-            .as_mut()
-            .poll_next(cx)
-            .map(|next| next.map(|chunk| chunk.map_err(Into::into)))
-    }
-}
-
+/// The chunks as they come.
+///
+/// A poll that returns `Pending` is a request for the next chunk which stands until another poll
+/// answers it: the stream is not told whether anybody still waits for the wake-up. So the clocks of a
+/// response's body run from there, also while the task that polled it does something else; what
+/// arrives meanwhile is not lost, and is handed out rather than the timeout. After `Ready` nobody asks,
+/// and they stand still. Who turns away after `Pending` for longer than the peer may be silent calls
+/// [`Body::pause`], or awaits [`Body::chunk`] and drops its future.
 impl Stream for Body {
     type Item = Result<Bytes, Error>;
 
@@ -299,7 +282,7 @@ impl fmt::Debug for Body {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match &self.0 {
             Inner::Empty => "Empty",
-            Inner::Bytes(_) => "Bytes",
+            Inner::Bytes(_) | Inner::Oversized(_) => "Bytes",
             Inner::Outgoing(_) => "Outgoing",
             Inner::Incoming(_) => "Incoming",
             Inner::Tunnel(_) => "Tunnel",

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use fulmar_core::adaptive::Adaptive;
 use fulmar_core::deadline::{DeadlineHeader, PhaseLimits, Timeouts};
 use fulmar_core::http::EncodedFields;
 use fulmar_core::retry::Retry;
@@ -17,6 +18,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 use crate::client::Client;
 use crate::dns::{Dns, DnsBuilder, Resolve};
 use crate::error::{Error, Kind};
+use crate::in_flight::Cap;
 use crate::net::{Net, SocketOptions};
 use crate::observer::Observer;
 use crate::profile::{Manner, Profile};
@@ -40,11 +42,15 @@ pub(crate) struct Settings {
     pub(crate) unix_socket: Option<Arc<Path>>,
     /// The first that matches is the one.
     pub(crate) profiles: Vec<Arc<Manner>>,
-    pub(crate) max_in_flight: Option<usize>,
+    pub(crate) in_flight: Option<Cap>,
     pub(crate) dns: Dns,
     pub(crate) tls: Option<Arc<dyn Connector>>,
     pub(crate) observer: Option<Arc<dyn Observer>>,
     pub(crate) propagation: Propagation,
+    /// What is kept of bodies that are sent, in all and of one.
+    pub(crate) spool: (usize, usize),
+    /// Bytes; the largest number is no cap.
+    pub(crate) max_response_body: u64,
     /// How many there may be, in all and of one origin.
     #[cfg(feature = "websocket")]
     pub(crate) websockets: (usize, usize),
@@ -60,12 +66,11 @@ impl Settings {
     /// The client's, and those of profiles by their numbers.
     pub(crate) fn turnstiles(&self) -> Vec<Turnstile> {
         let profiles = self.profiles.iter().filter_map(|manner| manner.in_flight);
-        let limits = profiles.map(|(_, calls)| calls);
-        let client = self.max_in_flight.unwrap_or(usize::MAX);
+        let client = self.in_flight.unwrap_or(Cap::Fixed(usize::MAX));
         let waiters = self.pool.effective_limits().waiters.unwrap_or(u32::MAX) as usize;
         std::iter::once(client)
-            .chain(limits)
-            .map(|limit| Turnstile::new(limit, waiters))
+            .chain(profiles.map(|(_, cap)| cap))
+            .map(|cap| cap.turnstile(waiters))
             .collect()
     }
 }
@@ -85,10 +90,12 @@ pub struct ClientBuilder {
     dns: DnsBuilder,
     shared_dns: Option<Dns>,
     profiles: Vec<(String, Profile)>,
-    max_in_flight: Option<usize>,
+    in_flight: Option<Cap>,
     tls: Option<Arc<dyn Connector>>,
     observer: Option<Arc<dyn Observer>>,
     propagation: Propagation,
+    spool: (usize, usize),
+    max_response_body: u64,
     #[cfg(feature = "websocket")]
     websockets: (usize, usize),
     #[cfg(feature = "websocket")]
@@ -110,10 +117,12 @@ impl ClientBuilder {
             dns: DnsBuilder::default(),
             shared_dns: None,
             profiles: Vec::new(),
-            max_in_flight: None,
+            in_flight: None,
             tls: None,
             observer: None,
             propagation: Propagation::default(),
+            spool: (16 << 20, 64 << 10),
+            max_response_body: 64 << 20,
             #[cfg(feature = "websocket")]
             websockets: (64, 8),
             #[cfg(feature = "websocket")]
@@ -130,9 +139,18 @@ impl ClientBuilder {
     }
 
     /// Limits every call, from its first poll to the last byte of the body, retries included: the
-    /// `total` of [`timeouts`](Self::timeouts). Default: no limit.
+    /// `total` of [`timeouts`](Self::timeouts). Default: no limit. See
+    /// [`total_covers_body`](Self::total_covers_body) for bodies that go on for longer.
     pub fn timeout(mut self, total: impl Into<Option<Duration>>) -> Self {
         self.timeouts = self.timeouts.total(total);
+        self
+    }
+
+    /// Sets whether the [timeout](Self::timeout) of a call covers its response's body where that is
+    /// read in pieces ([`Response::chunk`](crate::Response::chunk), and as a stream). Default true.
+    /// Without, it ends with the head. A body that is taken in one piece is covered in either case.
+    pub fn total_covers_body(mut self, covers: bool) -> Self {
+        self.timeouts = self.timeouts.total_covers_body(covers);
         self
     }
 
@@ -266,7 +284,18 @@ impl ClientBuilder {
     /// wait for itself. A connection that was upgraded is no longer in flight. As many may wait as
     /// for connections ([`Limits::waiters`](pool::Limits::waiters)).
     pub fn max_in_flight(mut self, calls: usize) -> Self {
-        self.max_in_flight = Some(calls);
+        self.in_flight = Some(Cap::Fixed(calls));
+        self
+    }
+
+    /// Has the cap on calls in flight find itself, instead of [`max_in_flight`](Self::max_in_flight):
+    /// whichever is set last. Default: no cap.
+    ///
+    /// An attempt's latency is from its start to its response's head; 429, 503 and the timeouts
+    /// from the dial to the head are overloads, as are those of the system. Where hosts differ, a
+    /// [`Profile`] for each pattern has a cap of its own.
+    pub fn adaptive_in_flight(mut self, settings: Adaptive) -> Self {
+        self.in_flight = Some(Cap::Adaptive(settings));
         self
     }
 
@@ -284,7 +313,9 @@ impl ClientBuilder {
 
     /// Tells this origin with each attempt how much of the call's deadline is left, so that it can
     /// drop work that nobody waits for. Default: nobody is told. A call without a deadline sends
-    /// nothing; a field of that name that a request set itself is replaced.
+    /// nothing; a field of that name that a request set itself is replaced. Kept back for the way is
+    /// half the round-trip time that connecting to the peer's address took (smoothed), and at least
+    /// 2 ms.
     pub fn propagate_deadline(mut self, origin: impl IntoUrl, header: DeadlineHeader) -> Self {
         match origin.into_url(None) {
             Ok(origin) => self.propagation.add(origin, header),
@@ -308,9 +339,29 @@ impl ClientBuilder {
         self
     }
 
+    /// Limits a response's body that is taken in one piece, in bytes:
+    /// [`bytes`](crate::Response::bytes), [`text`](crate::Response::text),
+    /// `json`. Default 64 MiB; `None` takes all. A body that is larger fails
+    /// with [`Kind::BodyTooLarge`], at once where its length is announced, and otherwise when more
+    /// has come. What is read [chunk by chunk](crate::Response::chunk) has no limit.
+    pub fn max_response_body(mut self, bytes: impl Into<Option<u64>>) -> Self {
+        self.max_response_body = bytes.into().unwrap_or(u64::MAX);
+        self
+    }
+
+    /// Sets how many bytes of [spooled bodies](crate::Body::spooled) are kept for another attempt,
+    /// in all and of one body. Default 16 MiB and 64 KiB. With 0 of either nothing is kept: a body
+    /// of which a byte was sent is not sent again. What a call keeps it gives back when it ends,
+    /// with a response, an error, or because it was dropped.
+    pub fn spool_limits(mut self, total: usize, per_body: usize) -> Self {
+        self.spool = (total, per_body);
+        self
+    }
+
     /// Sets how many [`WebSocket`](crate::WebSocket)s there may be, in all and to one origin.
-    /// Default 64 and 8. Who opens another waits for one to end, for as long as for a connection of
-    /// the pool. Each is also one of the pool's busy connections.
+    /// Default 64 and 8; both at least 1, and no more to one origin than in all. Who opens another
+    /// waits for one to end, for as long as for a connection of the pool. Each is also one of the
+    /// pool's busy connections.
     #[cfg(feature = "websocket")]
     pub fn websocket_limits(mut self, total: usize, per_origin: usize) -> Self {
         self.websockets = (total, per_origin);
@@ -318,10 +369,10 @@ impl ClientBuilder {
     }
 
     /// Sets how many handshakes of [`WebSocket`](crate::WebSocket)s with one origin there may be at
-    /// once. Default 1, as RFC 6455 section 4.1 has it; others wait for their turn. 0 counts as 1.
+    /// once, at least 1. Default 1, as RFC 6455 section 4.1 has it; others wait for their turn.
     #[cfg(feature = "websocket")]
     pub fn websocket_handshakes(mut self, per_origin: usize) -> Self {
-        self.handshakes = per_origin.max(1);
+        self.handshakes = per_origin;
         self
     }
 
@@ -340,6 +391,11 @@ impl ClientBuilder {
         self.timeouts.validate().map_err(|e| wrong(e.into()))?;
         self.retry.validate().map_err(|e| wrong(e.into()))?;
         self.pool.validate().map_err(|e| wrong(e.into()))?;
+        let cap = self.in_flight.map_or(Ok(()), Cap::validate);
+        cap.map_err(|e| wrong(e.into()))?;
+        #[cfg(feature = "websocket")]
+        crate::websocket::check_caps(self.websockets, self.handshakes)
+            .map_err(|text| wrong(text.into()))?;
         if self.shared_dns.is_none() {
             let dns = std::mem::take(&mut self.dns).build()?;
             self.shared_dns = Some(dns);
@@ -383,11 +439,13 @@ impl ClientBuilder {
             socket: self.socket,
             unix_socket: self.unix_socket.map(Arc::from),
             profiles,
-            max_in_flight: self.max_in_flight,
+            in_flight: self.in_flight,
             dns: self.shared_dns.unwrap_or_default(),
             tls: self.tls,
             observer: self.observer,
             propagation: self.propagation,
+            spool: self.spool,
+            max_response_body: self.max_response_body,
             #[cfg(feature = "websocket")]
             websockets: self.websockets,
             #[cfg(feature = "websocket")]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fulmar_core::pool::{Gauges, Limits};
+use fulmar_core::pool::{ByRoute, Gauges, Limits};
 use fulmar_core::time::Instant;
 use http::Method;
 
@@ -15,6 +15,9 @@ use crate::net::Net;
 use crate::request::RequestBuilder;
 use crate::shared::Shared;
 use crate::url::IntoUrl;
+
+/// So many routes are told one by one (POLICIES 8.2).
+const LABELS: usize = 100;
 
 /// An HTTP client. Cloning it bumps a count: make one and share it.
 ///
@@ -95,7 +98,35 @@ impl Client {
         self.shared.locked(|state| state.pool.gauges())
     }
 
+    /// The same of one route: the one that a GET of `url` with no options of its own would take. Its
+    /// connections are those to the URL's origin, under the first
+    /// [profile](ClientBuilder::profile) that is for the host. Zeroes, where there are none.
+    ///
+    /// # Errors
+    ///
+    /// The URL is invalid.
+    pub fn route_gauges(&self, url: impl IntoUrl) -> Result<Gauges, Error> {
+        self.get(url).route_gauges()
+    }
+
+    /// The same of each route: one by one of the 100 that have the most connections and waiters, and
+    /// together of the others. That many labels a metric can bear, however many hosts are asked.
+    ///
+    /// It goes over all routes, with the pool locked: for once in a while, not for each call.
+    pub fn gauges_by_route(&self) -> ByRoute {
+        self.shared.locked(|state| state.pool.by_route(LABELS))
+    }
+
     /// Reads the same numbers without keeping the client: `None` once it is gone.
+    pub fn route_gauge_reader(&self) -> impl Fn() -> Option<ByRoute> + Send + Sync + use<> {
+        let shared = Arc::downgrade(&self.shared);
+        move || {
+            let shared = shared.upgrade()?;
+            Some(shared.locked(|state| state.pool.by_route(LABELS)))
+        }
+    }
+
+    /// Reads what [`gauges`](Self::gauges) says without keeping the client: `None` once it is gone.
     pub fn gauge_reader(&self) -> impl Fn() -> Option<Gauges> + Send + Sync + use<> {
         let shared = Arc::downgrade(&self.shared);
         move || {

@@ -27,12 +27,13 @@ use rand_core::{Rng, SeedableRng};
 use crate::dns::{Asker, Dns, Search};
 use crate::fault::fault_of;
 use crate::h1::H1;
+use crate::milestones::Milestones;
 use crate::net::{BoxFuture, Endpoint, Net, Stream};
 use crate::shared::{Registration, Shared, State};
 use crate::url::Url;
 use crate::wire::Wire;
 
-/// Opens a connection in `slot`, in a task of its own.
+/// Opens a connection in `slot`, in a task of its own, and tells how far that has come.
 pub(crate) fn spawn(
     shared: &Arc<Shared>,
     url: &Url,
@@ -41,11 +42,13 @@ pub(crate) fn spawn(
     timeouts: &Timeouts,
     call: u64,
     now: Instant,
-) {
+) -> Arc<Milestones> {
     // The first to be dialled is as good a guess as any.
     shared.origin.get_or_init(|| url.clone());
     let after = |timeout: Option<_>| timeout.map_or(Instant::MAX, |timeout| now + timeout);
+    let milestones = Arc::new(Milestones::new());
     let task = Task {
+        milestones: milestones.clone(),
         guard: Guard {
             shared: Arc::downgrade(shared),
             slot: Some(slot),
@@ -64,9 +67,11 @@ pub(crate) fn spawn(
     // The task holds the slot already: an observer may panic.
     shared.emit(call, || Event::DialStarted);
     shared.net.spawn(Box::pin(task.run()));
+    milestones
 }
 
 struct Task {
+    milestones: Arc<Milestones>,
     guard: Guard,
     net: Arc<dyn Net>,
     url: Url,
@@ -109,6 +114,7 @@ impl Task {
         let mut race = Race::new(self, self.net.now());
         loop {
             let (id, stream) = poll_fn(|cx| race.poll(cx, self)).await?;
+            self.milestones.opened(self.net.now());
             match self.secure(stream).await {
                 Ok(wire) => return Ok(wire),
                 // Another address may do better; the race knows whether one is left.
@@ -119,6 +125,7 @@ impl Task {
 
     /// There is one address, and nothing to race.
     async fn open_unix(&mut self, to: &Endpoint) -> Result<Wire, Fault> {
+        self.milestones.resolved(self.net.now());
         let mut connecting = self.net.connect(to, &self.options());
         let deadline = self.deadline;
         let stream = poll_fn(|cx| match connecting.as_mut().poll(cx) {
@@ -126,6 +133,7 @@ impl Task {
             Poll::Pending => self.watch(cx, deadline, Phase::Connect),
         })
         .await?;
+        self.milestones.opened(self.net.now());
         self.secure(stream).await
     }
 
@@ -299,7 +307,10 @@ impl Race {
             Lookup::Only(Record::Any)
         };
         let dial = match dns.known_addresses(bare_host(&task.url)) {
-            Some(addrs) => Dial::to(now, &addrs, port, deadline, Config::default(), &[]),
+            Some(addrs) => {
+                let known = dns.known_of(&addrs, port);
+                Dial::to(now, &addrs, port, deadline, Config::default(), &known)
+            }
             None => Dial::by_name(now, port, lookup, deadline, Config::default()),
         };
         Self {
@@ -343,18 +354,21 @@ impl Race {
         }
         let machine = self.dial.poll_timeout().unwrap_or(Instant::MAX);
         let machine = machine.min(self.search_at);
-        if self.resolved {
-            return match task.watch(cx, machine, Phase::Connect) {
-                // The machine says what its own deadline means.
-                Poll::Ready(Err(fault)) if fault.kind == FaultKind::TimedOut => {
-                    cx.waker().wake_by_ref();
-                    Poll::Pending
-                }
-                other => other,
-            };
+        let (until, phase) = if self.resolved {
+            (Instant::MAX, Phase::Connect)
+        } else {
+            (task.dns_deadline, Phase::Dns)
+        };
+        match task.watch(cx, machine.min(until), phase) {
+            // The machine says what its own time means; it may have come since it was asked.
+            Poll::Ready(Err(fault))
+                if fault.kind == FaultKind::TimedOut && task.net.now() < until =>
+            {
+                cx.waker().wake_by_ref();
+                Poll::Pending
+            }
+            other => other,
         }
-        let dns = task.dns_deadline;
-        task.watch(cx, machine.min(dns), Phase::Dns)
     }
 
     /// Does what the machine says, until it says nothing more.
@@ -367,7 +381,9 @@ impl Race {
                     self.searches.push(search);
                 }
                 Action::Connect(id, addr) => {
-                    self.resolved = true;
+                    if !std::mem::replace(&mut self.resolved, true) {
+                        task.milestones.resolved(task.net.now());
+                    }
                     task.emit(|| Event::Connecting { addr });
                     let options = task.options();
                     let attempt = task.net.connect(&Endpoint::Tcp(addr), &options);

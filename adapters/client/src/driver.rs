@@ -7,7 +7,7 @@
 
 use std::future::{Future, poll_fn};
 use std::sync::{Arc, Weak};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use fulmar_core::deadline::{Clocks, Timeouts};
@@ -15,10 +15,12 @@ use fulmar_core::h1::{Event, Framing, Reuse};
 use fulmar_core::pool::Discard;
 use fulmar_core::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::body::Body;
 use crate::h1::{H1, Upload};
-use crate::net::{Net, Sleep};
+use crate::net::Net;
 use crate::shared::{Shared, State};
+use crate::wake::wake_all;
 
 /// How often idle connections are looked at.
 const TICK: Duration = Duration::from_secs(1);
@@ -49,7 +51,7 @@ pub(crate) fn run(
 
 async fn drive(mut guard: Guard, net: Arc<dyn Net>) {
     guard.has_begun = true;
-    let mut sleep: Option<Box<dyn Sleep>> = None;
+    let mut alarm = Alarm::new();
     let mut next_look = net.now() + TICK;
     poll_fn(|cx| {
         loop {
@@ -70,11 +72,7 @@ async fn drive(mut guard: Guard, net: Arc<dyn Net>) {
             };
             // The client may go while this sleeps.
             drop(shared);
-            let timer = sleep.get_or_insert_with(|| net.sleep(until));
-            timer.reset(until);
-            if std::pin::Pin::new(timer).poll(cx).is_pending() {
-                return Poll::Pending;
-            }
+            ready!(alarm.poll_until(cx, &*net, until));
         }
     })
     .await;
@@ -100,9 +98,7 @@ fn tick(
         }
         state.rest(cx, look, runtime)
     });
-    for waker in due {
-        waker.wake();
-    }
+    wake_all(due);
     until
 }
 
@@ -179,9 +175,7 @@ impl Drop for Guard {
             shared.lose_driver(state, self.runtime);
             state.timers.values().cloned().collect()
         });
-        for waker in due {
-            waker.wake();
-        }
+        wake_all(due);
     }
 }
 

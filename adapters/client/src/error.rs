@@ -1,17 +1,22 @@
 //! The one error type: what failed, when, and what that says of the request.
 
+mod asked;
+mod text;
+
 use std::borrow::Cow;
 use std::error::Error as StdError;
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fulmar_core::call::AttemptRecord;
 use fulmar_core::deadline::Clocks;
 use fulmar_core::fault::{Fate, Fault, FaultKind, Phase};
 use fulmar_core::retry::StopReason;
 use fulmar_core::time::Instant;
-use http::StatusCode;
+use http::{Method, StatusCode};
+
+pub use asked::TimeoutLimit;
 
 /// What kind of thing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,6 +26,9 @@ pub enum Kind {
     Builder,
     /// The request cannot be sent as it is: its URL, a header, its body.
     Request,
+    /// A [factory](crate::Body::factory) made a body of another length than it promised, which an
+    /// attempt before had begun to send. There is no other attempt.
+    BodyReplayMismatch,
     /// No connection could be made: name resolution, transport, TLS.
     Connect,
     /// A timeout or the deadline passed; [`Error::phase`] says which.
@@ -31,6 +39,10 @@ pub enum Kind {
     Io,
     /// The peer sent something that is not HTTP, or more than the limits allow.
     Protocol,
+    /// The response body is larger than it may be where it is taken in one piece
+    /// ([`max_response_body`](crate::RequestBuilder::max_response_body),
+    /// [`Response::bytes_capped`](crate::Response::bytes_capped)).
+    BodyTooLarge,
     /// The response body is not what the caller asked for: not JSON, not text.
     Decode,
     /// The status is an error, and the caller asked for that to be one.
@@ -44,11 +56,13 @@ impl Kind {
         match self {
             Self::Builder => "invalid settings",
             Self::Request => "invalid request",
+            Self::BodyReplayMismatch => "the request body is not the same again",
             Self::Connect => "cannot connect",
             Self::Timeout => "timed out",
             Self::PoolFull => "too many requests wait for a connection",
             Self::Io => "connection failed",
             Self::Protocol => "invalid response",
+            Self::BodyTooLarge => "response body too large",
             Self::Decode => "cannot decode the body",
             Self::Status => "error status",
             Self::Closed => "the client is closed",
@@ -61,17 +75,58 @@ impl Kind {
 /// `Display` names the kind, the phase and the leaf cause on one line, and with `{:#}` every failed
 /// attempt on a line of its own; [`Error::source`]
 /// (`std::error::Error::source`) has the cause as a value.
+///
+/// What other clients have a type for is here a kind and a phase. For those who come from them, with
+/// the names of httpx and aiohttp (`-`: it has none of its own for it):
+///
+/// | [`Kind`] | [`Phase`] | httpx | aiohttp |
+/// |---|---|---|---|
+/// | `Timeout` | `Pool` | `PoolTimeout` | `ConnectionTimeoutError` |
+/// | `PoolFull` | `Pool` | - | - |
+/// | `Timeout` | `Dns` | `ConnectTimeout` | `ConnectionTimeoutError` |
+/// | `Timeout` | `Connect` | `ConnectTimeout` | `ConnectionTimeoutError` |
+/// | `Timeout` | `Tls` | `ConnectTimeout` | `ConnectionTimeoutError` |
+/// | `Timeout` | `Write` | `WriteTimeout` | - |
+/// | `Timeout` | `FirstByte` | `ReadTimeout` | `SocketTimeoutError` |
+/// | `Timeout` | `Head` | `ReadTimeout` | `SocketTimeoutError` |
+/// | `Timeout` | `Body` | `ReadTimeout` | `SocketTimeoutError` |
+/// | `Timeout` | `Attempt` | - | - |
+/// | `Timeout` | `Total` | - | `TimeoutError` (asyncio's) |
+/// | `Connect` | `Dns` | `ConnectError` | `ClientConnectorDNSError` |
+/// | `Connect` | `Connect` | `ConnectError` | `ClientConnectorError` |
+/// | `Connect` | `Tls` | `ConnectError` | `ClientConnectorSSLError`, `ClientConnectorCertificateError` |
+/// | `Io` | `Write` | `WriteError` | `ClientOSError` |
+/// | `Io` | `FirstByte` | `ReadError`, `RemoteProtocolError` | `ServerDisconnectedError` |
+/// | `Io` | `Head` | `ReadError`, `RemoteProtocolError` | `ServerDisconnectedError` |
+/// | `Io` | `Body` | `ReadError`, `RemoteProtocolError` | `ClientPayloadError` |
+/// | `Protocol` | `Head` | `RemoteProtocolError` | `ClientResponseError` |
+/// | `Protocol` | `Body` | `RemoteProtocolError` | `ClientPayloadError` |
+/// | `Decode` | `Body` | `DecodingError` | `ContentTypeError` |
+/// | `Status` | none | `HTTPStatusError` | `ClientResponseError` |
+/// | `Request` | none | `InvalidURL`, `UnsupportedProtocol`, `LocalProtocolError` | `InvalidURL` |
+/// | `Request` | `Write` | what the body raised | what the body raised |
+/// | `Closed` | none | `RuntimeError` | `RuntimeError` |
+/// | `Builder` | none | `ValueError` | `ValueError` |
+///
+/// aiohttp's `ServerTimeoutError` is above both of its timeouts, and
+/// [`is_timeout`](Error::is_timeout) is true of all. Their `TooManyRedirects` has no counterpart:
+/// redirects are not followed, and a response of 3xx is a response. The error of a WebSocket that was
+/// led in circles is the `Status` of the last redirect.
 #[derive(Clone)]
 pub struct Error(Arc<Detail>);
 
 struct Detail {
     kind: Kind,
     phase: Option<Phase>,
+    /// What was waited for when a limit passed that is not that phase's alone.
+    during: Option<Phase>,
     fate: Fate,
     cause: Cause,
+    method: Option<Method>,
     url: Option<Box<str>>,
     peer: Option<SocketAddr>,
     status: Option<StatusCode>,
+    retry_after: Option<Duration>,
     stop: Option<StopReason>,
     attempts: Vec<AttemptRecord>,
     tried: u32,
@@ -92,12 +147,16 @@ impl Error {
         Self(Arc::new(Detail {
             kind,
             phase: None,
+            during: None,
             fate: Fate::NotProcessed,
             cause: Cause::None,
+            method: None,
             url: None,
             peer: None,
             status: None,
-            stop: None,
+            retry_after: None,
+            // One that cannot be sent is not sent again either.
+            stop: (kind == Kind::Request).then_some(StopReason::NotRetryable),
             attempts: Vec::new(),
             tried: 0,
         }))
@@ -161,9 +220,10 @@ impl Error {
 
     /// A limit that the clocks say has passed.
     pub(crate) fn expired(clocks: &Clocks, now: Instant, phase: Phase) -> Self {
+        let error = Self::timeout(phase).during(clocks.phase());
         match clocks.slowness(now) {
-            Some(rate) => Self::timeout(phase).edit(|detail| detail.cause = Cause::Slow(rate)),
-            None => Self::timeout(phase),
+            Some(rate) => error.edit(|detail| detail.cause = Cause::Slow(rate)),
+            None => error,
         }
     }
 
@@ -183,12 +243,28 @@ impl Error {
         self.edit(|detail| detail.phase = Some(phase))
     }
 
+    pub(crate) fn during(self, phase: Option<Phase>) -> Self {
+        self.edit(|detail| detail.during = phase)
+    }
+
     pub(crate) fn with_fate(self, fate: Fate) -> Self {
         self.edit(|detail| detail.fate = fate)
     }
 
+    /// Of which request. The URL is without user information.
+    pub(crate) fn of_request(self, method: &Method, url: &str) -> Self {
+        self.edit(|detail| {
+            detail.method = Some(method.clone());
+            detail.url = Some(url.into());
+        })
+    }
+
     pub(crate) fn with_url(self, url: &str) -> Self {
         self.edit(|detail| detail.url = Some(url.into()))
+    }
+
+    pub(crate) fn with_retry_after(self, wait: Option<Duration>) -> Self {
+        self.edit(|detail| detail.retry_after = wait)
     }
 
     pub(crate) fn with_peer(self, peer: Option<&SocketAddr>) -> Self {
@@ -206,194 +282,5 @@ impl Error {
             detail.attempts = attempts.to_vec();
             detail.stop = stop;
         })
-    }
-
-    /// The leaf cause alone.
-    pub(crate) fn leaf(&self) -> String {
-        match &self.0.cause {
-            Cause::None => self.0.kind.as_str().to_owned(),
-            Cause::Text(text) => text.to_string(),
-            Cause::Slow(rate) => too_slow(*rate),
-            Cause::Fault(fault) => fault.to_string(),
-            Cause::Protocol(error) => error.to_string(),
-            Cause::Other(error) => error.to_string(),
-        }
-    }
-
-    /// What kind of thing went wrong.
-    pub fn kind(&self) -> Kind {
-        self.0.kind
-    }
-
-    /// What the call was waiting for when it failed, or the limit that passed
-    /// ([`Phase::Total`] for the deadline); `None` where it never began.
-    pub fn phase(&self) -> Option<Phase> {
-        self.0.phase
-    }
-
-    /// Whether the origin acted on the request, as far as this side can know.
-    pub fn fate(&self) -> Fate {
-        self.0.fate
-    }
-
-    /// The attempts that failed, oldest first; of many, the first 4 and the last 12.
-    pub fn attempts(&self) -> &[AttemptRecord] {
-        &self.0.attempts
-    }
-
-    /// How many attempts were made, transparent ones included.
-    pub fn tries(&self) -> u32 {
-        self.0.tried
-    }
-
-    /// Whether another attempt would have been made, had attempts, budget and time allowed.
-    pub fn retry_exhausted(&self) -> bool {
-        self.0.stop.is_some_and(StopReason::is_exhausted)
-    }
-
-    /// Why there was no further attempt.
-    pub fn retry_stop_reason(&self) -> Option<StopReason> {
-        self.0.stop
-    }
-
-    /// Whether a timeout or the deadline passed.
-    pub fn is_timeout(&self) -> bool {
-        self.0.kind == Kind::Timeout
-    }
-
-    /// Whether the overall deadline passed: the caller's, not a phase's.
-    pub fn is_deadline(&self) -> bool {
-        self.is_timeout() && self.0.phase == Some(Phase::Total)
-    }
-
-    /// Bytes a second, where a body moved more slowly than
-    /// [`Timeouts::min_speed`](fulmar_core::deadline::Timeouts::min_speed) asks for.
-    pub fn too_slow(&self) -> Option<u64> {
-        match self.0.cause {
-            Cause::Slow(rate) => Some(rate),
-            _ => None,
-        }
-    }
-
-    /// Whether no connection could be made (timeouts of the dial included).
-    pub fn is_connect(&self) -> bool {
-        let dialling = |phase| (Phase::Dns..=Phase::Tls).contains(&phase);
-        self.0.kind == Kind::Connect || self.0.phase.is_some_and(dialling)
-    }
-
-    /// Whether the client's settings contradict each other.
-    pub fn is_builder(&self) -> bool {
-        self.0.kind == Kind::Builder
-    }
-
-    /// Whether the request cannot be sent as it is.
-    pub fn is_request(&self) -> bool {
-        self.0.kind == Kind::Request
-    }
-
-    /// Whether the response's body failed, by the connection, a timeout or its framing.
-    pub fn is_body(&self) -> bool {
-        self.0.phase == Some(Phase::Body) && self.0.kind != Kind::Decode
-    }
-
-    /// Whether the body came whole and is not what the caller asked for.
-    pub fn is_decode(&self) -> bool {
-        self.0.kind == Kind::Decode
-    }
-
-    /// Whether it is a status that the caller asked to be an error; [`Error::status`] has it.
-    pub fn is_status(&self) -> bool {
-        self.0.kind == Kind::Status
-    }
-
-    /// The status that is the error.
-    pub fn status(&self) -> Option<StatusCode> {
-        self.0.status
-    }
-
-    /// Whether the client was shut down.
-    pub fn is_closed(&self) -> bool {
-        self.0.kind == Kind::Closed
-    }
-
-    /// The URL of the request, without user information.
-    pub fn url(&self) -> Option<&str> {
-        self.0.url.as_deref()
-    }
-
-    /// The peer of the connection that failed.
-    pub fn remote_addr(&self) -> Option<SocketAddr> {
-        self.0.peer
-    }
-
-    /// The failure below, where it was one.
-    pub fn fault(&self) -> Option<&Fault> {
-        match &self.0.cause {
-            Cause::Fault(fault) => Some(fault),
-            _ => None,
-        }
-    }
-}
-
-fn too_slow(rate: u64) -> String {
-    format!("too slow, {rate} bytes/s")
-}
-
-impl fmt::Display for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let detail = &*self.0;
-        f.write_str(detail.kind.as_str())?;
-        if let Some(phase) = detail.phase {
-            write!(f, " in phase {phase}")?;
-        }
-        match &detail.cause {
-            Cause::None => {}
-            Cause::Text(text) => write!(f, ": {text}")?,
-            Cause::Slow(rate) => write!(f, ": {}", too_slow(*rate))?,
-            Cause::Fault(fault) => write!(f, ": {fault}")?,
-            Cause::Protocol(error) => write!(f, ": {error}")?,
-            Cause::Other(error) => write!(f, ": {error}")?,
-        }
-        if detail.phase.is_some() {
-            write!(f, "; request {}", detail.fate)?;
-        }
-        match (detail.stop, detail.tried) {
-            (Some(stop), 2..) => write!(f, " after {} attempts ({stop})", detail.tried)?,
-            // What ended it is worth a word only where it could have gone on.
-            (Some(stop), 1) if stop.is_exhausted() => write!(f, " after 1 attempt ({stop})")?,
-            _ => {}
-        }
-        if let Some(url) = &detail.url {
-            write!(f, " [{url}]")?;
-        }
-        if f.alternate() {
-            for attempt in &detail.attempts {
-                write!(f, "\n  {attempt}")?;
-            }
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
-            .field("kind", &self.0.kind)
-            .field("phase", &self.0.phase)
-            .field("fate", &self.0.fate)
-            .field("message", &format_args!("{self}"))
-            .field("attempts", &self.0.attempts)
-            .finish_non_exhaustive()
-    }
-}
-
-impl StdError for Error {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match &self.0.cause {
-            Cause::None | Cause::Text(_) | Cause::Slow(_) => None,
-            Cause::Fault(fault) => Some(fault),
-            Cause::Protocol(error) => Some(error),
-            Cause::Other(error) => Some(&**error),
-        }
     }
 }

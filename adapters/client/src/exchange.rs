@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
+use fulmar_core::call::Via;
 use fulmar_core::deadline::Clocks;
 use fulmar_core::h1::{Event, Reuse};
 use fulmar_core::http::ResponseHead;
 use fulmar_core::pool::{Discard, Slot};
 use fulmar_core::time::Instant;
+use http::Version;
 
 use crate::driver::Drain;
 use crate::h1::{Failure, H1, Upload};
@@ -113,10 +115,14 @@ impl Exchange {
         }
     }
 
-    /// The connection's number and peer.
-    pub(crate) fn connection(&self) -> (u64, Option<Arc<SocketAddr>>) {
+    /// The connection.
+    pub(crate) fn via(&self) -> Via {
         match self {
-            Self::H1(h1) => (h1.id, h1.peer.clone()),
+            Self::H1(h1) => Via {
+                connection: h1.id,
+                peer: h1.peer.clone(),
+                protocol: Some(Version::HTTP_11),
+            },
             Self::H2(stream) => match *stream {},
         }
     }

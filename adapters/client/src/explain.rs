@@ -139,7 +139,7 @@ pub enum RetryVerdict {
 }
 
 impl Explanation {
-    pub(crate) fn of(shared: &Shared, parts: &Parts, facts: call::Request) -> Self {
+    pub(crate) fn of(shared: &Shared, parts: &Parts, mut facts: call::Request) -> Self {
         let settings = &shared.settings;
         let options = parts.options.as_deref();
         let now = shared.net.now();
@@ -149,9 +149,13 @@ impl Explanation {
         let policy = policy.unwrap_or(&settings.retry);
         let deadline = options.and_then(|o| o.deadline.map(|at| at - now));
         let own = parts.profile().and_then(|profile| profile.per_origin);
+        if facts.replay == Replay::Spooled && (settings.spool.0 == 0 || settings.spool.1 == 0) {
+            facts.replay = Replay::OneShot;
+        }
         let socket = parts.socket(settings);
         let ask = Ask {
             repeatable: facts.repeat_ok(),
+            lane: parts.lane(),
             per_origin: own,
             ..Ask::default()
         };
@@ -294,7 +298,8 @@ impl Explanation {
             }
         }
         match self.time_left {
-            Some(left) => write!(f, "in all {left:?}"),
+            Some(left) if self.timeouts.total_covers_body => write!(f, "in all {left:?}"),
+            Some(left) => write!(f, "in all {left:?} without a body in pieces"),
             None => f.write_str("in all no limit"),
         }
     }
@@ -376,6 +381,7 @@ impl fmt::Display for Retrying {
             Replay::Empty => ", no body",
             Replay::Bytes => ", its body is in memory",
             Replay::Factory => ", its body can be made anew",
+            Replay::Spooled => ", its body is kept while it is sent, as far as it fits",
             Replay::OneShot => ", its body can be sent once",
         })?;
         write!(

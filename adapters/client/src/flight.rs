@@ -12,6 +12,8 @@ pub(crate) struct Flight<F> {
     slots: Vec<Option<Slot<F>>>,
     free: Vec<usize>,
     ready: Arc<Mutex<Ready>>,
+    /// Whose future is being made or polled.
+    running: Option<usize>,
 }
 
 struct Slot<F> {
@@ -41,7 +43,21 @@ impl<F: Future> Flight<F> {
             slots: Vec::new(),
             free: Vec::new(),
             ready: Arc::default(),
+            running: None,
         }
+    }
+
+    /// The key of a future that panicked when it was made or polled last: it is gone.
+    pub(crate) fn take_panicked(&mut self) -> Option<usize> {
+        self.running.take()
+    }
+
+    /// As [`push`](Self::push), of a future that is made here.
+    pub(crate) fn push_with(&mut self, key: usize, make: impl FnOnce() -> F) {
+        self.running = Some(key);
+        let future = make();
+        self.running = None;
+        self.push(key, future);
     }
 
     /// How many there are.
@@ -115,7 +131,10 @@ impl<F: Future> Flight<F> {
         let waker = Waker::from(child.clone());
         // Out of its place while it runs: one that panics is gone, and nobody waits for it.
         self.free.push(child.slot);
-        match slot.future.as_mut().poll(&mut Context::from_waker(&waker)) {
+        self.running = Some(slot.key);
+        let polled = slot.future.as_mut().poll(&mut Context::from_waker(&waker));
+        self.running = None;
+        match polled {
             Poll::Ready(output) => Some((slot.key, output)),
             Poll::Pending => {
                 self.free.pop();

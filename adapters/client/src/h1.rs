@@ -8,9 +8,11 @@ use bytes::BytesMut;
 use fulmar_core::buf::WriteBuf;
 use fulmar_core::deadline::Clocks;
 use fulmar_core::fault::{Fault, FaultKind, Phase};
-use fulmar_core::h1::{BodyLength, CloseReason, Connection, Event, RequestHead, Reuse, Scratch};
+use fulmar_core::h1::{
+    BodyLength, CloseReason, Connection, Event, RequestError, RequestHead, Reuse, Scratch,
+};
 use fulmar_core::pool::Slot;
-use fulmar_core::retry::{Cause, Violation};
+use fulmar_core::retry::{Cause, Replay, Violation};
 use fulmar_core::time::Instant;
 
 use crate::body::{Body, BoxError};
@@ -68,6 +70,11 @@ impl Default for Progress {
 }
 
 impl Bufs {
+    /// The memory that they have.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rx.capacity() + self.tx.capacity()
+    }
+
     /// Makes the buffers fit for the next borrower.
     pub(crate) fn reset(&mut self) {
         self.rx.clear();
@@ -88,6 +95,8 @@ pub(crate) struct Upload {
     pub(crate) body: Body,
     /// A byte of it was taken, so a stream cannot start again.
     pub(crate) pulled: bool,
+    /// An attempt before took from another making of it.
+    is_remade: bool,
     ended: bool,
 }
 
@@ -96,7 +105,23 @@ impl Upload {
         Self {
             body,
             pulled: false,
+            is_remade: false,
             ended: false,
+        }
+    }
+
+    /// Its attempt is not the first to take from the body.
+    #[cold]
+    pub(crate) fn repeats(&mut self) {
+        self.is_remade = self.body.replay() == Replay::Factory;
+    }
+
+    /// What the machine said of the user's bytes.
+    fn refused(&self, error: RequestError) -> Failure {
+        if self.is_remade && error.is_body_length() {
+            Failure::Mismatch(error)
+        } else {
+            Failure::Request(error)
         }
     }
 }
@@ -106,7 +131,9 @@ pub(crate) enum Failure {
     /// Something below, or a violation by the peer.
     Cause(Cause, Option<fulmar_core::h1::Error>),
     /// The request as given cannot be sent.
-    Request(fulmar_core::h1::RequestError),
+    Request(RequestError),
+    /// The user's factory made another body than before.
+    Mismatch(RequestError),
     /// The user's own body stream failed.
     Body(BoxError),
 }
@@ -207,6 +234,18 @@ impl H1 {
         })
     }
 
+    /// The transport, for another protocol that has buffers of its own.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn wire(&self) -> &Wire {
+        &self.line.wire
+    }
+
+    /// The same, to read and write.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn wire_mut(&mut self) -> &mut Wire {
+        &mut self.line.wire
+    }
+
     /// Begins an exchange: the head goes into the outgoing buffer.
     pub(crate) fn send(
         &mut self,
@@ -263,7 +302,7 @@ impl Line {
         upload: &mut Upload,
         bufs: &mut Bufs,
     ) -> Poll<Result<Event, Failure>> {
-        for _ in 0..TURNS {
+        for turn in 0..TURNS {
             if !bufs.exchange.written {
                 self.machine.handle_timeout(now);
                 self.poll_outgoing(cx, now, clocks, upload, bufs)?;
@@ -298,7 +337,7 @@ impl Line {
                     Err(error) => return Poll::Ready(Err(self.violation(error, phase, bufs))),
                 }
             }
-            match self.poll_incoming(cx, now, clocks, bufs) {
+            match self.poll_incoming(cx, now, clocks, bufs, turn) {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(fault)) => {
                     return Poll::Ready(Err(self.blame(fault, bufs).into()));
@@ -339,7 +378,7 @@ impl Line {
         upload: &mut Upload,
         bufs: &mut Bufs,
     ) -> Result<(), Failure> {
-        for _ in 0..TURNS {
+        for turn in 0..TURNS {
             self.pull(cx, upload, bufs)?;
             if bufs.tx.is_empty() && self.wire.is_flushed() {
                 if upload.ended || !self.machine.is_body_wanted() && self.machine.request_complete()
@@ -353,7 +392,12 @@ impl Line {
                 }
                 return Ok(());
             }
-            match self.wire.poll_write(cx, &mut bufs.tx, Phase::Write) {
+            let written = if turn == 0 {
+                self.wire.poll_write_first(cx, &mut bufs.tx, Phase::Write)
+            } else {
+                self.wire.poll_write(cx, &mut bufs.tx, Phase::Write)
+            };
+            match written {
                 Poll::Ready(Ok(n)) => {
                     bufs.exchange.accepted += n as u64;
                     if upload.ended && bufs.tx.is_empty() && self.wire.is_flushed() {
@@ -395,7 +439,10 @@ impl Line {
         bufs: &mut Bufs,
     ) -> Result<(), Failure> {
         let mut turns = 0;
-        while !upload.ended && bufs.tx.len() < WRITE_AHEAD && self.machine.is_body_wanted() {
+        // Of a body that is given whole it is asked whether there is more: that would be too much.
+        let is_asked =
+            |machine: &Connection| machine.is_body_wanted() || machine.request_complete();
+        while !upload.ended && bufs.tx.len() < WRITE_AHEAD && is_asked(&self.machine) {
             turns += 1;
             if turns > PULLS {
                 // A stream of many small or empty chunks must not keep others from their turn.
@@ -407,14 +454,14 @@ impl Line {
                     upload.pulled = true;
                     self.machine
                         .send_data(chunk, &mut bufs.tx)
-                        .map_err(Failure::Request)?;
+                        .map_err(|error| upload.refused(error))?;
                 }
                 Poll::Ready(Some(Err(error))) => return Err(Failure::Body(error)),
                 Poll::Ready(None) => {
                     upload.ended = true;
                     self.machine
                         .send_end(None, &mut bufs.tx)
-                        .map_err(Failure::Request)?;
+                        .map_err(|error| upload.refused(error))?;
                 }
                 Poll::Pending => return Ok(()),
             }
@@ -428,11 +475,16 @@ impl Line {
         now: Instant,
         clocks: &mut Clocks,
         bufs: &mut Bufs,
+        turn: usize,
     ) -> Poll<Result<(), Fault>> {
         self.reserve(bufs);
         let room = bufs.rx.capacity() - bufs.rx.len();
         let phase = || bufs.exchange.phase(&self.machine);
-        let read = self.wire.poll_read(cx, &mut bufs.rx, phase);
+        let read = if turn == 0 {
+            self.wire.poll_read_first(cx, &mut bufs.rx, phase)
+        } else {
+            self.wire.poll_read(cx, &mut bufs.rx, phase)
+        };
         match std::task::ready!(read)? {
             Read::Data(n) => {
                 bufs.exchange.adapt(n, room);

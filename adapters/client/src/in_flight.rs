@@ -6,14 +6,40 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::task::Waker;
 
+use fulmar_core::adaptive::{Adaptive, AdaptiveError, Sample};
 use fulmar_core::fault::Phase;
+use fulmar_core::retry::Cause;
+use fulmar_core::time::Instant;
 use fulmar_core::turnstile::{Entry, Ticket, Turnstile};
 
 use crate::client::Client;
 use crate::error::{Error, Kind};
 use crate::shared::{Shared, State};
+use crate::wake::wake_all;
+
+/// How many calls may be in flight.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Cap {
+    Fixed(usize),
+    Adaptive(Adaptive),
+}
+
+impl Cap {
+    pub(crate) fn turnstile(self, waiters: usize) -> Turnstile {
+        match self {
+            Self::Fixed(limit) => Turnstile::new(limit, waiters),
+            Self::Adaptive(settings) => Turnstile::adaptive(settings, waiters),
+        }
+    }
+
+    pub(crate) fn validate(self) -> Result<(), AdaptiveError> {
+        match self {
+            Self::Fixed(_) => Ok(()),
+            Self::Adaptive(settings) => settings.validate(),
+        }
+    }
+}
 
 /// The turnstile of the client itself; those of profiles follow.
 pub(crate) const CLIENT: usize = 0;
@@ -25,6 +51,10 @@ pub(crate) struct Pass {
     ways: Vec<usize>,
     entered: usize,
     queued: Option<Ticket>,
+    /// Whether a turnstile that it went through learns from what it sees.
+    is_adaptive: bool,
+    /// When the attempt that runs began.
+    began: Instant,
 }
 
 /// How far a call got.
@@ -54,6 +84,8 @@ impl Pass {
             ways: profile.into_iter().chain(client).collect(),
             entered: 0,
             queued: None,
+            is_adaptive: false,
+            began: Instant::ORIGIN,
         }
     }
 
@@ -73,9 +105,38 @@ impl Pass {
                     Entry::Full => return Progress::Full,
                 },
             }
+            self.is_adaptive |= turnstile.is_adaptive();
             self.entered += 1;
         }
         Progress::Inside
+    }
+
+    /// An attempt begins.
+    pub(crate) fn begin(&mut self, now: Instant) {
+        self.began = now;
+    }
+
+    /// An attempt was answered.
+    #[cold]
+    pub(crate) fn handle_status(&self, now: Instant, status: u16) {
+        self.handle_sample(now, || Some(Sample::of_status(status, now - self.began)));
+    }
+
+    /// An attempt failed.
+    pub(crate) fn handle_failure(&self, now: Instant, cause: &Cause) {
+        self.handle_sample(now, || Sample::of_failure(cause, now - self.began));
+    }
+
+    fn handle_sample(&self, now: Instant, sample: impl FnOnce() -> Option<Sample>) {
+        if self.is_adaptive
+            && let Some(sample) = sample()
+        {
+            self.shared.turn(|turnstiles| {
+                for &way in &self.ways[..self.entered] {
+                    turnstiles[way].handle_sample(now, sample);
+                }
+            });
+        }
     }
 
     /// Why a call came no further in time.
@@ -109,6 +170,7 @@ impl Drop for Pass {
             ways,
             entered,
             queued,
+            ..
         } = self;
         shared.turn(|turnstiles| {
             if let (Some(ticket), Some(&way)) = (queued.take(), ways.get(*entered)) {
@@ -134,14 +196,15 @@ impl Shared {
             }
             wakers
         });
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
     }
 }
 
 impl Client {
     /// Changes the cap of [`ClientBuilder::max_in_flight`](crate::ClientBuilder::max_in_flight) for
     /// all handles of the client; `None` lifts it. A lower cap cancels nothing: it lets no other call
-    /// begin until enough are through. Calls that began while there was no cap are not counted.
+    /// begin until enough are through. Calls that began while there was no cap are not counted. One
+    /// that adapts itself goes on from there.
     pub fn set_max_in_flight(&self, calls: impl Into<Option<usize>>) {
         let calls = calls.into();
         let is_capped = calls.is_some();

@@ -4,13 +4,15 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use fulmar_core::call::AttemptRecord;
-use fulmar_core::deadline::Clocks;
+use fulmar_core::call::{Call, Via};
+use fulmar_core::deadline::{Clocks, Reading};
 use fulmar_core::fault::{Fate, Phase};
-use fulmar_core::retry::{Cause, StopReason};
+use fulmar_core::retry::{AttemptFacts, Cause};
 use fulmar_core::time::Instant;
 use fulmar_core::trace::Event;
+use http::Method;
 
+use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::exchange::{Data, Exchange};
 use crate::h1::{Failure, Upload};
@@ -28,13 +30,17 @@ pub(crate) struct Incoming {
     clocks: Clocks,
     registration: Registration,
     call: u64,
-    url: Url,
+    /// Of the request.
+    target: (Method, Url),
     delivered: u64,
+    pub(crate) reading: Reading,
+    /// Bytes that are taken in one piece at most.
+    pub(crate) max: u64,
     /// It is in flight until the body ends.
     pub(crate) pass: Option<Box<Pass>>,
-    failed: Option<Error>,
-    /// Attempts made, and those that had failed before this response came.
-    history: (u32, Vec<AttemptRecord>),
+    failure: Option<Error>,
+    /// What was decided so far, and whether the response came on a connection that had served.
+    history: (Call, bool),
 }
 
 impl Incoming {
@@ -49,8 +55,8 @@ impl Incoming {
         clocks: Clocks,
         registration: Registration,
         call: u64,
-        url: Url,
-        history: (u32, Vec<AttemptRecord>),
+        target: (Method, Url),
+        history: (Call, bool),
     ) -> Self {
         let exchange = Some(exchange);
         Self {
@@ -60,10 +66,12 @@ impl Incoming {
             clocks,
             registration,
             call,
-            url,
+            target,
             delivered: 0,
+            reading: Reading::Pieces,
+            max: u64::MAX,
             pass: None,
-            failed: None,
+            failure: None,
             history,
         }
     }
@@ -72,7 +80,7 @@ impl Incoming {
     pub(crate) fn body_left(&self) -> Option<u64> {
         match &self.exchange {
             Some(exchange) => exchange.body_left(),
-            None if self.failed.is_some() => None,
+            None if self.failure.is_some() => None,
             None => Some(0),
         }
     }
@@ -88,7 +96,7 @@ impl Incoming {
         &mut self,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Bytes, Error>>> {
-        if let Some(error) = &self.failed {
+        if let Some(error) = &self.failure {
             return Poll::Ready(Some(Err(error.clone())));
         }
         let Some(exchange) = &mut self.exchange else {
@@ -96,15 +104,16 @@ impl Incoming {
         };
         let now = self.shared.net.now();
         self.clocks.suspended(now, false);
+        self.clocks.reads(self.reading);
         match exchange.poll_data(cx, now, &mut self.clocks, &mut self.upload) {
             // A deadline that has passed ends the body even while bytes arrive.
-            Poll::Ready(Ok(Data::Chunk(_))) if self.is_overdue(now) => {
-                self.fail(Error::timeout(Phase::Total))
+            Poll::Ready(Ok(Data::Chunk(_))) if self.clocks.is_overdue(now) => {
+                let cause = Cause::Timeout(Phase::Total);
+                let error = Error::timeout(Phase::Total).during(Some(Phase::Body));
+                self.fail(now, cause, error)
             }
             // So does the deadline of a shutdown.
-            Poll::Ready(Ok(Data::Chunk(_))) if self.shared.is_cut() => {
-                self.fail(Error::new(Kind::Closed).at(Phase::Body))
-            }
+            Poll::Ready(Ok(Data::Chunk(_))) if self.shared.is_cut() => self.cut(now),
             Poll::Ready(Ok(Data::Chunk(chunk))) => {
                 self.clocks.suspended(now, true);
                 self.delivered += chunk.len() as u64;
@@ -115,71 +124,128 @@ impl Incoming {
                     exchange.finish(&self.shared, now, reuse, &mut self.registration);
                 }
                 self.pass = None;
+                // Whoever keeps the response keeps nothing of the request's.
+                self.upload = Upload::new(Body::empty());
                 self.shared.emit(self.call, || Event::BodyEnded {
                     bytes: self.delivered,
                 });
                 Poll::Ready(None)
             }
-            Poll::Ready(Err(failure)) => self.fail(error_of(failure)),
+            Poll::Ready(Err(failure)) => {
+                let (cause, error) = read(failure);
+                self.fail(now, cause, error)
+            }
             Poll::Pending => self.wait(cx, now),
         }
     }
 
-    fn is_overdue(&self, now: Instant) -> bool {
-        self.clocks.overall().is_some_and(|overall| now >= overall)
-    }
-
     fn wait(&mut self, cx: &mut Context<'_>, now: Instant) -> Poll<Option<Result<Bytes, Error>>> {
         if let Some(phase) = self.clocks.expired(now) {
-            return self.fail(Error::expired(&self.clocks, now, phase));
+            let error = Error::expired(&self.clocks, now, phase);
+            let cause = match error.too_slow() {
+                Some(_) => Cause::TooSlow(phase),
+                None => Cause::Timeout(phase),
+            };
+            return self.fail(now, cause, error);
         }
         let next = self
             .clocks
             .poll_timeout()
             .map_or(Instant::MAX, |(at, _)| at);
         if self.registration.ensure(&self.shared, cx, now, next) && self.shared.is_cut() {
-            return self.fail(Error::new(Kind::Closed).at(Phase::Body));
+            return self.cut(now);
         }
         Poll::Pending
     }
 
-    fn fail(&mut self, error: Error) -> Poll<Option<Result<Bytes, Error>>> {
-        let mut peer = None;
+    /// The client is shut down, and its deadline has passed.
+    fn cut(&mut self, now: Instant) -> Poll<Option<Result<Bytes, Error>>> {
+        self.fail(now, Cause::Closed, Error::new(Kind::Closed).at(Phase::Body))
+    }
+
+    fn fail(
+        &mut self,
+        now: Instant,
+        cause: Cause,
+        error: Error,
+    ) -> Poll<Option<Result<Bytes, Error>>> {
+        let end = |exchange: Exchange, shared: &Shared| exchange.discard(shared, "failed");
+        Poll::Ready(Some(Err(self.end(now, cause, error, end))))
+    }
+
+    /// The reader will have no more of it: a short rest is drained, a longer one closed.
+    pub(crate) fn refuse(&mut self, error: Error) -> Error {
+        let end = |exchange: Exchange, shared: &Shared| exchange.cancel(shared, true);
+        let now = self.shared.net.now();
+        self.end(now, Cause::BodyTooLarge, error, end)
+    }
+
+    fn end(
+        &mut self,
+        now: Instant,
+        cause: Cause,
+        error: Error,
+        end: impl FnOnce(Exchange, &Shared),
+    ) -> Error {
+        let (call, reused) = &mut self.history;
+        let mut facts = AttemptFacts {
+            reused: *reused,
+            delivered: self.delivered,
+            ..AttemptFacts::new(cause)
+        };
+        let mut via = Via::default();
         if let Some(exchange) = self.exchange.take() {
-            peer = exchange.peer();
-            exchange.discard(&self.shared, "failed");
+            via = exchange.via();
+            (facts.accepted, facts.response_bytes) =
+                (exchange.accepted(), exchange.response_bytes());
+            end(exchange, &self.shared);
         }
         self.shared.locked(|state| self.registration.remove(state));
         self.pass = None;
+        self.upload = Upload::new(Body::empty());
+        let peer = via.peer.clone();
+        let reason = call.handle_lost_body(now, &facts, self.clocks.overall());
+        call.annotate(via, self.clocks.spent_by(now));
         let error = error
-            .with_fate(Fate::Processed)
+            .with_fate(call.fate())
             .with_peer(peer.as_deref())
-            .with_url(self.url.as_str())
-            // The caller has the head: there is no silent restart.
-            .with_history(
-                self.history.0,
-                &self.history.1,
-                Some(StopReason::NotRetryable),
-            );
+            .of_request(&self.target.0, self.target.1.as_str())
+            .with_history(call.attempt(), call.attempts(), Some(reason));
+        let (attempt, last) = (call.attempt(), call.attempts().last());
+        let fate = last.map_or(Fate::Processed, |record| record.fate);
         self.shared.emit(self.call, || Event::AttemptFailed {
-            attempt: 0,
+            attempt,
             phase: error.phase().unwrap_or(Phase::Body),
-            fate: Fate::Processed,
+            fate,
             cause: error.leaf().into(),
         });
-        self.failed = Some(error.clone());
-        Poll::Ready(Some(Err(error)))
+        self.failure = Some(error.clone());
+        error
     }
 }
 
-fn error_of(failure: Failure) -> Error {
+/// What a failure is to the decision, and to the caller.
+fn read(failure: Failure) -> (Cause, Error) {
     match failure {
-        Failure::Cause(Cause::Fault(fault), _) => Error::of_fault(fault),
-        Failure::Cause(_, Some(violation)) => Error::of_protocol(violation, Phase::Body),
-        Failure::Cause(..) => Error::new(Kind::Io).at(Phase::Body),
-        Failure::Request(error) => Error::new(Kind::Request).at(Phase::Write).caused_by(error),
-        Failure::Body(error) => Error::new(Kind::Request).at(Phase::Write).caused_by(error),
+        Failure::Cause(cause, violation) => {
+            let error = match (&cause, violation) {
+                (Cause::Fault(fault), _) => Error::of_fault(fault.clone()),
+                (_, Some(violation)) => Error::of_protocol(violation, Phase::Body),
+                _ => Error::new(Kind::Io).at(Phase::Body),
+            };
+            (cause, error)
+        }
+        Failure::Request(error) => (Cause::RequestBody, unsent().caused_by(error)),
+        Failure::Mismatch(error) => {
+            let mismatch = Error::new(Kind::BodyReplayMismatch).at(Phase::Write);
+            (Cause::RequestBody, mismatch.caused_by(error))
+        }
+        Failure::Body(error) => (Cause::RequestBody, unsent().caused_by(error)),
     }
+}
+
+fn unsent() -> Error {
+    Error::new(Kind::Request).at(Phase::Write)
 }
 
 impl Drop for Incoming {

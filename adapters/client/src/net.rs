@@ -55,7 +55,8 @@ pub trait Net: Send + Sync + 'static {
     /// What the system said.
     fn connect(&self, to: &Endpoint, options: &SocketOptions) -> Connecting;
 
-    /// A timer that is ready at `until` or later. Where there is no runtime it may never be.
+    /// A timer that is ready at `until` or later. Where there is no runtime it may never be. One that
+    /// is ready while [`now`](Self::now) says that it is earlier is set again, and decides nothing.
     fn sleep(&self, until: Instant) -> Box<dyn Sleep>;
 
     /// Runs a task to its end, detached. Where the runtime is gone or not there, it drops the task.
@@ -108,12 +109,13 @@ pub trait Sleep: Future<Output = ()> + Send + Sync + Unpin {
 ///
 /// A reader and a writer may be polled from one task only.
 pub trait Stream: Send + Sync + Unpin + 'static {
-    /// Reads into the spare capacity of `buf` (the caller has reserved some). `Ok(0)` is the end of
-    /// the stream.
+    /// Reads into the spare capacity of `buf` (the caller has reserved some), and says by how much
+    /// that grew. `Ok(0)` is the end of the stream.
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>>;
 
     /// Writes from `buf` and advances it by what the transport took. One call is at most one system
-    /// call: plain for one chunk, vectored for several. `buf` is not empty.
+    /// call: plain for one chunk, vectored for several. `buf` is not empty, and one that is ready took
+    /// at least a byte: the client takes anything else for a broken transport.
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &mut WriteBuf) -> Poll<io::Result<usize>>;
 
     /// Says to the peer that nothing more will be written.

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use fulmar_core::adaptive::Adaptive;
 use fulmar_core::deadline::Timeouts;
 use fulmar_core::http::EncodedFields;
 use fulmar_core::pattern::HostPattern;
@@ -10,6 +11,7 @@ use fulmar_core::retry::Retry;
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::{Error, Kind};
+use crate::in_flight::Cap;
 use crate::request::field;
 
 /// What differs from the client's settings for the hosts of a pattern. See
@@ -23,7 +25,7 @@ pub struct Profile {
     headers: HeaderMap,
     socket: Option<PathBuf>,
     per_origin: Option<u32>,
-    max_in_flight: Option<usize>,
+    in_flight: Option<Cap>,
     mistake: Option<Error>,
 }
 
@@ -80,7 +82,14 @@ impl Profile {
     /// together: as [`ClientBuilder::max_in_flight`](crate::ClientBuilder::max_in_flight), which
     /// counts them as well. So hosts that hang hold no place of others. Default: no cap.
     pub fn max_in_flight(mut self, calls: usize) -> Self {
-        self.max_in_flight = Some(calls);
+        self.in_flight = Some(Cap::Fixed(calls));
+        self
+    }
+
+    /// Has that cap find itself, as
+    /// [`ClientBuilder::adaptive_in_flight`](crate::ClientBuilder::adaptive_in_flight) does.
+    pub fn adaptive_in_flight(mut self, settings: Adaptive) -> Self {
+        self.in_flight = Some(Cap::Adaptive(settings));
         self
     }
 }
@@ -98,7 +107,7 @@ pub(crate) struct Manner {
     pub(crate) socket: Option<Arc<Path>>,
     pub(crate) per_origin: Option<u32>,
     /// Its turnstile, and how many that lets in.
-    pub(crate) in_flight: Option<(usize, usize)>,
+    pub(crate) in_flight: Option<(usize, Cap)>,
 }
 
 impl Manner {
@@ -128,8 +137,12 @@ impl Manner {
             let why = format!("per_origin is not from 1 to the client's total of {total}");
             return Err(wrong(why));
         }
-        if profile.max_in_flight == Some(0) {
-            return Err(wrong("max_in_flight is 0, and lets no call through".into()));
+        match profile.in_flight {
+            Some(Cap::Fixed(0)) => {
+                return Err(wrong("max_in_flight is 0, and lets no call through".into()));
+            }
+            Some(cap) => cap.validate().map_err(|e| wrong(e.to_string()))?,
+            None => {}
         }
         let defaults = (!profile.headers.is_empty())
             .then(|| EncodedFields::new(&merged(headers, profile.headers)))
@@ -143,7 +156,7 @@ impl Manner {
             defaults: defaults.map_err(|e| wrong(e.to_string()))?,
             socket: profile.socket.map(Arc::from),
             per_origin: profile.per_origin,
-            in_flight: profile.max_in_flight.map(|calls| (turnstile, calls)),
+            in_flight: profile.in_flight.map(|cap| (turnstile, cap)),
         })
     }
 }

@@ -1,7 +1,9 @@
 //! What an attempt tells of its call: what is left of the deadline, to origins that were named for
 //! it, and which attempt it is.
 
-use fulmar_core::deadline::DeadlineHeader;
+use std::net::SocketAddr;
+
+use fulmar_core::deadline::{DeadlineHeader, Telling};
 use fulmar_core::time::Instant;
 use http::{HeaderName, HeaderValue};
 
@@ -45,8 +47,10 @@ impl Parts {
         now: Instant,
         deadline: Option<Instant>,
         attempt: u32,
+        peer: Option<&SocketAddr>,
     ) -> bool {
-        shared.settings.propagation.is_silent() || self.stamp_all(shared, now, deadline, attempt)
+        shared.settings.propagation.is_silent()
+            || self.stamp_all(shared, now, deadline, attempt, peer)
     }
 
     fn stamp_all(
@@ -55,21 +59,32 @@ impl Parts {
         now: Instant,
         deadline: Option<Instant>,
         attempt: u32,
+        peer: Option<&SocketAddr>,
     ) -> bool {
         if let Some(name) = &shared.settings.propagation.attempt {
             self.headers_mut().insert(name.clone(), attempt.into());
         }
-        self.stamp_deadline(shared, now, deadline)
+        self.stamp_deadline(shared, now, deadline, peer)
     }
 
     /// Writes what is left at the start of this attempt. False: nothing is.
-    fn stamp_deadline(&mut self, shared: &Shared, now: Instant, deadline: Option<Instant>) -> bool {
+    fn stamp_deadline(
+        &mut self,
+        shared: &Shared,
+        now: Instant,
+        deadline: Option<Instant>,
+        peer: Option<&SocketAddr>,
+    ) -> bool {
         let (Some(header), Some(deadline)) =
             (shared.settings.propagation.header_for(&self.url), deadline)
         else {
             return true;
         };
-        let value = header.value(now, deadline).map(HeaderValue::try_from);
+        let rtt = peer.and_then(|peer| shared.settings.dns.rtt(*peer));
+        let telling = &mut self.options.get_or_insert_default().telling;
+        let telling = telling.get_or_insert_with(|| Telling::new(header));
+        let value = telling.value(now, deadline, rtt);
+        let value = value.map(HeaderValue::try_from);
         let Some(Ok(value)) = value else {
             return false;
         };

@@ -6,9 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fulmar_core::call;
-use fulmar_core::deadline::{PhaseLimits, Timeouts};
+use fulmar_core::deadline::{PhaseLimits, Telling, Timeouts};
 use fulmar_core::http::EncodedFields;
+use fulmar_core::lane::Lane;
 use fulmar_core::origin::{Origin, Route};
+use fulmar_core::pool::Gauges;
+#[cfg(feature = "websocket")]
+use fulmar_core::retry::StopReason;
 use fulmar_core::retry::{MethodClass, Retry};
 use fulmar_core::time::Instant;
 use http::Method;
@@ -23,6 +27,7 @@ use crate::idempotency::IdempotencyKey;
 use crate::profile::Manner;
 use crate::response::Response;
 use crate::sending::Sending;
+use crate::shared::Shared;
 use crate::url::{IntoUrl, Url};
 
 /// A request as given.
@@ -32,7 +37,10 @@ pub(crate) struct Parts {
     /// Boxed, because mostly there are none of its own.
     pub(crate) headers: Option<Box<HeaderMap>>,
     pub(crate) body: Body,
-    pub(crate) one_shot: bool,
+    /// An attempt moves the body out, and may have to give it back.
+    pub(crate) is_moved: bool,
+    /// An attempt took some of the body.
+    pub(crate) was_pulled: bool,
     /// What differs from the client's settings; boxed, because mostly nothing does.
     pub(crate) options: Option<Box<Options>>,
 }
@@ -45,9 +53,15 @@ pub(crate) struct Options {
     /// The total, where the rest is as the profile or the client has it.
     #[expect(clippy::option_option, reason = "as it was, off, or a limit")]
     pub(crate) total: Option<Option<Duration>>,
+    pub(crate) covers_body: Option<bool>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) retry: Option<Arc<Retry>>,
     pub(crate) idempotent: bool,
+    pub(crate) lane: Lane,
+    /// What the attempts told of the deadline.
+    pub(crate) telling: Option<Telling>,
+    /// Bytes; the largest number is no cap.
+    pub(crate) max_response_body: Option<u64>,
     pub(crate) socket: Option<Arc<Path>>,
     /// `timeouts` as the clocks want them, once settled, like all that follows.
     pub(crate) limits: Option<PhaseLimits>,
@@ -61,11 +75,14 @@ impl Options {
     fn timeouts_in_force(&self, settings: &Settings, manner: Option<&Manner>) -> Option<Timeouts> {
         let profile = || manner?.timeouts;
         let base = self.timeouts.or_else(profile);
-        match self.total {
-            // Phases that are longer are fine: they end with the whole.
-            Some(total) => Some(base.unwrap_or(settings.timeouts).total(total)),
-            None => base,
+        if self.total.is_none() && self.covers_body.is_none() {
+            return base;
         }
+        let mut timeouts = base.unwrap_or(settings.timeouts);
+        // Phases that are longer are fine: they end with the whole.
+        timeouts.total = self.total.unwrap_or(timeouts.total);
+        timeouts.total_covers_body = self.covers_body.unwrap_or(timeouts.total_covers_body);
+        Some(timeouts)
     }
 }
 
@@ -77,7 +94,8 @@ impl Parts {
             url,
             headers: None,
             body: Body::empty(),
-            one_shot: false,
+            is_moved: false,
+            was_pulled: false,
             options: None,
         }
     }
@@ -100,6 +118,18 @@ impl Parts {
     pub(crate) fn route(&self) -> &str {
         let own = self.options.as_ref().and_then(|o| o.route.as_deref());
         own.unwrap_or(self.url.origin())
+    }
+
+    /// Whom it lets go first.
+    pub(crate) fn lane(&self) -> Lane {
+        self.options.as_ref().map_or(Lane::Normal, |o| o.lane)
+    }
+
+    /// Bytes of a response's body that are taken in one piece.
+    #[inline]
+    pub(crate) fn max_response_body(&self, shared: &Shared) -> u64 {
+        let own = self.options.as_ref().and_then(|o| o.max_response_body);
+        own.unwrap_or(shared.settings.max_response_body)
     }
 
     /// The profile that the request falls under.
@@ -170,7 +200,8 @@ impl Parts {
             url: self.url.clone(),
             headers: self.headers.clone(),
             body: Body::empty(),
-            one_shot: false,
+            is_moved: false,
+            was_pulled: false,
             options: self.options.clone(),
         }
     }
@@ -215,7 +246,7 @@ impl RequestBuilder {
         if let Ok(parts) = &mut self.parts
             && let Err(error) = change(parts)
         {
-            let error = error.with_url(parts.url.as_str());
+            let error = error.of_request(&parts.method, parts.url.as_str());
             self.parts = Err(error);
         }
         self
@@ -307,7 +338,7 @@ impl RequestBuilder {
     pub fn body(self, body: impl Into<Body>) -> Self {
         self.edit(|parts| {
             parts.body = body.into();
-            parts.one_shot = parts.body.is_one_shot();
+            parts.is_moved = parts.body.is_moved();
             Ok(())
         })
     }
@@ -357,6 +388,13 @@ impl RequestBuilder {
         self.option(|options| options.total = Some(total))
     }
 
+    /// Sets whether the [timeout](Self::timeout) covers the response's body where that is read in
+    /// pieces: see [`ClientBuilder::total_covers_body`](crate::ClientBuilder::total_covers_body). A
+    /// [deadline](Self::deadline) always does.
+    pub fn total_covers_body(self, covers: bool) -> Self {
+        self.option(|options| options.covers_body = Some(covers))
+    }
+
     /// Ends the call at `deadline` at the latest: one budget for many calls. See
     /// [`Client::deadline`].
     pub fn deadline(self, deadline: Instant) -> Self {
@@ -370,6 +408,7 @@ impl RequestBuilder {
             timeouts.validate().map_err(invalid)?;
             let options = parts.options.get_or_insert_default();
             (options.timeouts, options.total) = (Some(timeouts), None);
+            options.covers_body = None;
             Ok(())
         })
     }
@@ -381,6 +420,13 @@ impl RequestBuilder {
             parts.options.get_or_insert_default().retry = Some(Arc::new(retry));
             Ok(())
         })
+    }
+
+    /// Replaces the client's limit on a response's body that is taken in one piece, in bytes; `None`
+    /// takes all. See [`ClientBuilder::max_response_body`](crate::ClientBuilder::max_response_body).
+    pub fn max_response_body(self, bytes: impl Into<Option<u64>>) -> Self {
+        let bytes = bytes.into().unwrap_or(u64::MAX);
+        self.option(|options| options.max_response_body = Some(bytes))
     }
 
     /// Sends an `Idempotency-Key`, the same on every attempt, by which the origin recognises a
@@ -409,6 +455,14 @@ impl RequestBuilder {
         self.option(|options| options.idempotent = true)
     }
 
+    /// Sets which requests it goes before, and which before it, where several of one origin wait for
+    /// a connection. Default [`Lane::Normal`]; while requests of all three lanes wait, connections go
+    /// to them 8 to 4 to 1. Where as many wait as may, it takes the place of the last of the lowest
+    /// lane below its own, which fails as if it had come later ([`Kind::PoolFull`]).
+    pub fn lane(self, lane: Lane) -> Self {
+        self.option(|options| options.lane = lane)
+    }
+
     /// What [`send`](Self::send) would do now: see [`Client::explain`].
     ///
     /// # Errors
@@ -423,6 +477,15 @@ impl RequestBuilder {
             &settled,
             parts.facts(),
         ))
+    }
+
+    /// Counts of the route that it would take.
+    pub(crate) fn route_gauges(&self) -> Result<Gauges, Error> {
+        let parts = self.parts.as_ref().map_err(Clone::clone)?;
+        let shared = &self.client.shared;
+        let mut settled = parts.sketch();
+        settled.settle(&shared.settings)?;
+        Ok(shared.locked(|state| state.pool.route_gauges(settled.route())))
     }
 
     /// Whom it is for, unless it is invalid.
@@ -453,6 +516,21 @@ impl RequestBuilder {
     pub(crate) fn set_deadline(&mut self, deadline: Option<Instant>) {
         if let (Some(deadline), Ok(parts)) = (deadline, &mut self.parts) {
             parts.options.get_or_insert_default().deadline = Some(deadline);
+        }
+    }
+
+    /// Why it was not even sent.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn unsent(&self, error: Error) -> Error {
+        let reason = if error.is_deadline() {
+            StopReason::DeadlineExpired
+        } else {
+            StopReason::NotRetryable
+        };
+        let error = error.with_history(0, &[], Some(reason));
+        match &self.parts {
+            Ok(parts) => error.of_request(&parts.method, parts.url.as_str()),
+            Err(_) => error,
         }
     }
 
@@ -535,7 +613,7 @@ impl fmt::Debug for RequestBuilder {
 #[cfg(feature = "json")]
 fn typed_body(parts: &mut Parts, body: Body, content_type: &'static str) {
     parts.body = body;
-    parts.one_shot = false;
+    parts.is_moved = false;
     let value = HeaderValue::from_static(content_type);
     parts
         .headers_mut()

@@ -4,17 +4,20 @@ use std::fmt;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
+#[cfg(feature = "json")]
+use fulmar_core::fault::Phase;
 use fulmar_core::http::ResponseHead;
 use fulmar_core::retry::StopReason;
 use http::{HeaderMap, StatusCode, Version};
 
 use crate::body::Body;
 use crate::error::{Error, Kind};
+use crate::summary::Summary;
 use crate::upgraded::Upgraded;
 use crate::url::Url;
 
@@ -30,16 +33,6 @@ pub struct Response {
     body: Body,
     url: Url,
     summary: Summary,
-}
-
-/// How the call went.
-#[derive(Clone, Debug)]
-pub(crate) struct Summary {
-    pub(crate) elapsed: Duration,
-    pub(crate) attempts: u32,
-    pub(crate) reused: bool,
-    pub(crate) stop: Option<StopReason>,
-    pub(crate) peer: Option<Arc<SocketAddr>>,
 }
 
 impl Response {
@@ -90,7 +83,7 @@ impl Response {
 
     /// Time from the first poll of the call to the response's head.
     pub fn elapsed(&self) -> Duration {
-        self.summary.elapsed
+        self.summary.elapsed()
     }
 
     /// How many attempts it took; 1 where the first succeeded.
@@ -131,18 +124,15 @@ impl Response {
     pub fn error_for_status_ref(&self) -> Result<&Self, Error> {
         let status = self.status();
         if status.is_client_error() || status.is_server_error() {
-            return Err(self.error(Error::of_status(status)));
+            let error = Error::of_status(status).with_retry_after(self.summary.retry_after());
+            return Err(self.error(error));
         }
         Ok(self)
     }
 
     /// An error, with what is known of the call.
     pub(crate) fn error(&self, error: Error) -> Error {
-        error
-            .with_peer(self.summary.peer.as_deref())
-            .with_fate(fulmar_core::fault::Fate::Processed)
-            .with_url(self.url.as_str())
-            .with_history(self.summary.attempts, &[], self.summary.stop)
+        self.summary.error(&self.url, error)
     }
 
     #[cfg(feature = "websocket")]
@@ -165,11 +155,13 @@ impl Response {
         self.body.chunk().await
     }
 
-    /// The whole body. One that came with the head is not copied, and nothing is waited for.
+    /// The whole body. One that came with the head is not copied, and nothing is waited for. It is of
+    /// at most 64 MiB, unless that is set
+    /// ([`max_response_body`](crate::RequestBuilder::max_response_body)).
     ///
     /// # Errors
     ///
-    /// As [`Response::chunk`].
+    /// As [`Response::chunk`]; [`Kind::BodyTooLarge`] where it is larger.
     ///
     /// # Cancel safety
     ///
@@ -179,12 +171,29 @@ impl Response {
         self.body.bytes()
     }
 
+    /// The whole body, of at most `max` bytes, whatever is set otherwise. A length that the peer
+    /// announces is believed at once; without one the bytes are counted as they come.
+    ///
+    /// # Errors
+    ///
+    /// As [`Response::bytes`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Response::bytes`]. So is the rest of a body that is too large given up: up to 64 KiB are
+    /// drained within 50 ms, and a longer rest closes its connection.
+    pub async fn bytes_capped(self, max: u64) -> Result<Bytes, Error> {
+        let url = self.url;
+        let bytes = self.body.bytes_capped(max).await;
+        bytes.map_err(|error| error.with_url(url.as_str()))
+    }
+
     /// The whole body as text. It is taken as UTF-8, whatever `Content-Type` says; invalid sequences
     /// become U+FFFD.
     ///
     /// # Errors
     ///
-    /// As [`Response::chunk`].
+    /// As [`Response::bytes`].
     ///
     /// # Cancel safety
     ///
@@ -199,21 +208,20 @@ impl Response {
     ///
     /// # Errors
     ///
-    /// As [`Response::chunk`]; `Kind::Decode` where the body is not the JSON that `T` asks for.
+    /// As [`Response::bytes`]; `Kind::Decode` where the body is not the JSON that `T` asks for.
     ///
     /// # Cancel safety
     ///
     /// As [`Response::bytes`].
     #[cfg(feature = "json")]
     pub async fn json<T: serde::de::DeserializeOwned>(self) -> Result<T, Error> {
-        let url = self.url.clone();
-        let bytes = self.bytes().await?;
+        let Self {
+            body, url, summary, ..
+        } = self;
+        let bytes = body.bytes().await?;
         serde_json::from_slice(&bytes).map_err(|error| {
-            Error::new(Kind::Decode)
-                .at(fulmar_core::fault::Phase::Body)
-                .with_fate(fulmar_core::fault::Fate::Processed)
-                .caused_by(error)
-                .with_url(url.as_str())
+            let error = Error::new(Kind::Decode).at(Phase::Body).caused_by(error);
+            summary.error(&url, error)
         })
     }
 
@@ -232,12 +240,11 @@ impl Response {
         reason = "HTTP/2's extended CONNECT has something to wait for"
     )]
     pub async fn upgrade(self) -> Result<Upgraded, Error> {
-        let (status, url) = (self.status(), self.url);
+        let status = self.status();
+        let (url, summary) = (self.url, self.summary);
         self.body.into_tunnel().ok_or_else(|| {
-            Error::new(Kind::Status)
-                .because(format!("{status} does not switch protocols"))
-                .with_fate(fulmar_core::fault::Fate::Processed)
-                .with_url(url.as_str())
+            let text = format!("{status} does not switch protocols");
+            summary.error(&url, Error::new(Kind::Status).because(text))
         })
     }
 
@@ -247,7 +254,8 @@ impl Response {
     }
 }
 
-/// The body, chunk by chunk as it arrives.
+/// The body, chunk by chunk as it arrives. Its clocks run as those of [`Body`] as a stream do: from a
+/// poll that returns `Pending` on, until another answers it.
 impl futures_core::Stream for Response {
     type Item = Result<Bytes, Error>;
 

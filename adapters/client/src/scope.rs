@@ -17,11 +17,13 @@ use std::time::Duration;
 
 use fulmar_core::time::Instant;
 
+use crate::alarm::Alarm;
 use crate::body::BoxError;
 use crate::client::Client;
 use crate::error::Error;
 use crate::flight::Flight;
-use crate::net::{BoxFuture, Net, Sleep};
+use crate::net::{BoxFuture, Net};
+use crate::wake::wake_all;
 
 /// Adds branches to the scope it belongs to.
 #[derive(Clone)]
@@ -162,7 +164,7 @@ impl Scope {
             door.branches.push((name.into(), Box::pin(work)));
             door.waker.take()
         };
-        waker.into_iter().for_each(Waker::wake);
+        wake_all(waker);
     }
 
     /// Cancels every branch that there is: a normal end, not an error. The body goes on.
@@ -172,7 +174,7 @@ impl Scope {
             door.cancels = Some(door.branches.len());
             door.waker.take()
         };
-        waker.into_iter().for_each(Waker::wake);
+        wake_all(waker);
     }
 
     /// The scope's deadline, for [`RequestBuilder::deadline`](crate::RequestBuilder::deadline).
@@ -193,7 +195,7 @@ struct Running<Fut, T> {
     /// Every branch; `Cancelled` until it ends otherwise.
     branches: Vec<(Instant, Branch)>,
     scope: Scope,
-    deadline: Option<(Instant, Box<dyn Sleep>)>,
+    deadline: Option<(Instant, Alarm)>,
     net: Arc<dyn Net>,
 }
 
@@ -205,7 +207,7 @@ where
     Fut: Future<Output = Result<T, BoxError>>,
 {
     fn new(net: Arc<dyn Net>, scope: Scope, body: Pin<Box<Fut>>) -> Self {
-        let deadline = scope.deadline().map(|at| (at, net.sleep(at)));
+        let deadline = scope.deadline().map(|at| (at, Alarm::new()));
         Self {
             body: Some(body),
             value: None,
@@ -273,19 +275,10 @@ where
     }
 
     fn is_expired(&mut self, cx: &mut Context<'_>) -> bool {
-        let Some((at, sleep)) = &mut self.deadline else {
+        let Some((at, alarm)) = &mut self.deadline else {
             return false;
         };
-        loop {
-            // The clock decides, not the timer.
-            if self.net.now() >= *at {
-                return true;
-            }
-            match Pin::new(&mut **sleep).poll(cx) {
-                Poll::Ready(()) => sleep.reset(*at),
-                Poll::Pending => return false,
-            }
-        }
+        self.net.now() >= *at || alarm.poll_until(cx, &*self.net, *at).is_ready()
     }
 
     fn has_news(&self) -> bool {

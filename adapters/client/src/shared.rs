@@ -13,6 +13,7 @@ use std::task::{Context, Waker};
 use chacha20::ChaCha8Rng;
 use fulmar_core::fault::{Fault, FaultKind, Phase};
 use fulmar_core::pool::{Discard, Pool, Slot};
+use fulmar_core::spool::Allowance;
 use fulmar_core::time::Instant;
 use fulmar_core::timer::{TimerKey, Timers};
 use fulmar_core::trace::{Event, Record};
@@ -26,6 +27,7 @@ use crate::exchange::StreamHandle;
 use crate::h1::{Bufs, H1};
 use crate::net::Net;
 use crate::url::Url;
+use crate::wake::wake_all;
 
 /// Spare buffers kept: enough for a burst, not for its memory to stay.
 const SPARE_BUFS: usize = 32;
@@ -51,6 +53,8 @@ pub(crate) struct Shared {
     /// Whether there is a cap on the client's calls in flight.
     pub(crate) is_capped: AtomicBool,
     state: Mutex<State>,
+    /// What may be kept of bodies that are sent.
+    pub(crate) spooled: Mutex<Allowance>,
     calls: AtomicU64,
     /// Drivers that went away with their runtime: who registered with one registers anew.
     lost: AtomicU32,
@@ -193,7 +197,8 @@ impl Shared {
                 (usize::MAX, settings.handshakes),
                 "another handshake with the server is under way",
             )),
-            is_capped: AtomicBool::new(settings.max_in_flight.is_some()),
+            is_capped: AtomicBool::new(settings.in_flight.is_some()),
+            spooled: Mutex::new(Allowance::new(settings.spool.0)),
             settings,
             origin: OnceLock::new(),
             state: Mutex::new(state),
@@ -294,7 +299,7 @@ impl Shared {
     /// Has everybody look who is registered.
     fn rouse_calls(&self) {
         let calls = self.locked(|state| state.timers.values().cloned().collect::<Vec<_>>());
-        calls.into_iter().for_each(Waker::wake);
+        wake_all(calls);
     }
 
     /// A random source of its own for a WebSocket.
@@ -390,6 +395,11 @@ impl State {
         self.connections
     }
 
+    /// Buffers that nobody has.
+    pub(crate) fn spare(&self) -> &[Box<Bufs>] {
+        &self.bufs
+    }
+
     pub(crate) fn lend(&mut self) -> Option<Box<Bufs>> {
         self.bufs.pop()
     }
@@ -430,7 +440,9 @@ impl Shared {
     }
 
     /// Ends a locked section: unlocks, and then does what follows from it. Mostly nothing does.
-    #[inline]
+    // Every request ends two, and the call would cost as much as the rest.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     fn settle(&self, state: MutexGuard<'_, State>) {
         if state.pool.has_news() || state.is_driver_sleepy() {
             self.settle_slowly(state);
@@ -451,7 +463,7 @@ impl Shared {
             gone.push((h1, why));
         }
         drop(state);
-        wakes.into_iter().for_each(Waker::wake);
+        wake_all(wakes);
         for (h1, why) in gone {
             let connection = h1.id;
             drop(h1);
@@ -465,10 +477,14 @@ impl Drop for Shared {
     fn drop(&mut self) {
         // Dials and the driver hold no client alive: they are woken to find it gone.
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        for driver in state.drivers.list.drain(..) {
-            driver.waker.into_iter().for_each(Waker::wake);
-        }
-        state.timers.values().for_each(Waker::wake_by_ref);
+        wake_all(
+            state
+                .drivers
+                .list
+                .drain(..)
+                .filter_map(|driver| driver.waker),
+        );
+        wake_all(state.timers.values().cloned());
     }
 }
 
@@ -489,6 +505,9 @@ impl Registration {
     /// Registers the polling task; what the pool is told to wake is the same entry. The waker that
     /// it replaces is for the caller to drop once the lock is open, because that may run anybody's
     /// code.
+    // Once a request, as above.
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
     pub(crate) fn register(
         &mut self,
         state: &mut State,

@@ -58,6 +58,7 @@ pub(crate) struct Tunnel<'a> {
 
 impl Upgraded {
     pub(crate) fn new(h1: Box<H1>, shared: Arc<Shared>) -> Self {
+        shared.locked(|state| state.pool.handle_upgraded(h1.slot));
         let h1 = Some(h1);
         Self {
             h1,

@@ -1,5 +1,6 @@
 //! What stands between a connection and its socket: nothing, or TLS.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
@@ -11,6 +12,7 @@ use fulmar_core::fault::{Fault, Phase};
 use fulmar_core::h1::End;
 use fulmar_core::tls::{Tls, TlsEnd};
 
+use crate::checked;
 use crate::fault::fault_of;
 use crate::net::{Net, Stream};
 
@@ -88,11 +90,21 @@ impl Wire {
         phase: impl FnOnce() -> Phase,
     ) -> Poll<Result<Read, Fault>> {
         match &mut self.tls {
-            None => match ready!(self.stream.poll_read(cx, rx)) {
-                Ok(0) => Poll::Ready(Ok(Read::End(End::Clean))),
-                Ok(n) => Poll::Ready(Ok(Read::Data(n))),
-                Err(e) => Poll::Ready(Err(fault_of(&e, phase()))),
-            },
+            None => read_of(checked::poll_read(&mut *self.stream, cx, rx), phase),
+            Some(layer) => layer.poll_read(&mut *self.stream, cx, rx, phase()),
+        }
+    }
+
+    /// The same for the first read of a poll, whose count is held against less.
+    #[inline]
+    pub(crate) fn poll_read_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        rx: &mut BytesMut,
+        phase: impl FnOnce() -> Phase,
+    ) -> Poll<Result<Read, Fault>> {
+        match &mut self.tls {
+            None => read_of(checked::poll_read_first(&mut *self.stream, cx, rx), phase),
             Some(layer) => layer.poll_read(&mut *self.stream, cx, rx, phase()),
         }
     }
@@ -107,9 +119,21 @@ impl Wire {
         phase: Phase,
     ) -> Poll<Result<usize, Fault>> {
         match &mut self.tls {
-            None => self
-                .stream
-                .poll_write(cx, tx)
+            None => checked::poll_write(&mut *self.stream, cx, tx).map_err(|e| fault_of(&e, phase)),
+            Some(layer) => layer.poll_write(&mut *self.stream, cx, tx, phase),
+        }
+    }
+
+    /// The same for the first write of a poll, whose count is held against less.
+    #[inline]
+    pub(crate) fn poll_write_first(
+        &mut self,
+        cx: &mut Context<'_>,
+        tx: &mut WriteBuf,
+        phase: Phase,
+    ) -> Poll<Result<usize, Fault>> {
+        match &mut self.tls {
+            None => checked::poll_write_first(&mut *self.stream, cx, tx)
                 .map_err(|e| fault_of(&e, phase)),
             Some(layer) => layer.poll_write(&mut *self.stream, cx, tx, phase),
         }
@@ -155,6 +179,12 @@ impl Wire {
 
     /// Prepares for idling: gives up buffers, arms what the runtime wants armed.
     pub(crate) fn park(&mut self) {
+        self.rest();
+        self.stream.park();
+    }
+
+    /// Gives up buffers that are empty.
+    pub(crate) fn rest(&mut self) {
         if let Some(layer) = &mut self.tls {
             if layer.rx.is_empty() {
                 layer.rx = BytesMut::new();
@@ -163,7 +193,6 @@ impl Wire {
                 layer.tx = WriteBuf::default();
             }
         }
-        self.stream.park();
     }
 
     /// Says that nothing more will be written, and waits until that has gone out.
@@ -182,6 +211,18 @@ impl Wire {
         layer.tls.close(&mut layer.tx);
         let mut cx = Context::from_waker(Waker::noop());
         let _ = layer.poll_flush(&mut *self.stream, &mut cx, Phase::Body);
+    }
+}
+
+#[inline]
+fn read_of(
+    polled: Poll<io::Result<usize>>,
+    phase: impl FnOnce() -> Phase,
+) -> Poll<Result<Read, Fault>> {
+    match ready!(polled) {
+        Ok(0) => Poll::Ready(Ok(Read::End(End::Clean))),
+        Ok(n) => Poll::Ready(Ok(Read::Data(n))),
+        Err(e) => Poll::Ready(Err(fault_of(&e, phase()))),
     }
 }
 
@@ -211,7 +252,7 @@ impl Layer {
                 return Poll::Ready(Ok(Read::End(End::Clean)));
             }
             self.rx.reserve(CIPHER_READ);
-            match ready!(stream.poll_read(cx, &mut self.rx)) {
+            match ready!(checked::poll_read(stream, cx, &mut self.rx)) {
                 Ok(0) => {
                     let end = match self.tls.handle_eof() {
                         TlsEnd::Clean => End::Clean,
@@ -254,7 +295,8 @@ impl Layer {
         if self.tx.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        let n = ready!(stream.poll_write(cx, &mut self.tx)).map_err(|e| fault_of(&e, phase))?;
+        let n = ready!(checked::poll_write(stream, cx, &mut self.tx))
+            .map_err(|e| fault_of(&e, phase))?;
         let prior = n.min(self.prior);
         self.prior -= prior;
         // Progress is progress, but only this request's bytes count as accepted.
@@ -268,7 +310,8 @@ impl Layer {
         phase: Phase,
     ) -> Poll<Result<(), Fault>> {
         while !self.tx.is_empty() {
-            let n = ready!(stream.poll_write(cx, &mut self.tx)).map_err(|e| fault_of(&e, phase))?;
+            let n = ready!(checked::poll_write(stream, cx, &mut self.tx))
+                .map_err(|e| fault_of(&e, phase))?;
             self.prior = self.prior.saturating_sub(n);
         }
         Poll::Ready(Ok(()))
@@ -285,8 +328,8 @@ impl Layer {
                 return flushed.map(Ok);
             }
             self.rx.reserve(CIPHER_READ);
-            let n =
-                ready!(stream.poll_read(cx, &mut self.rx)).map_err(|e| fault_of(&e, Phase::Tls))?;
+            let n = ready!(checked::poll_read(stream, cx, &mut self.rx))
+                .map_err(|e| fault_of(&e, Phase::Tls))?;
             if n == 0 {
                 let kind = fulmar_core::fault::FaultKind::Eof;
                 return Poll::Ready(Err(Fault::new(kind, Phase::Tls)));

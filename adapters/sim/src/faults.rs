@@ -36,6 +36,7 @@ pub(crate) enum Kind {
     Partition,
     PartitionFrom,
     PartitionTo,
+    Descriptors(usize),
     DnsSlow(u64),
     DnsChanged(Arc<str>),
     DnsError,
@@ -71,6 +72,7 @@ impl Kind {
             Self::Partition => "partition",
             Self::PartitionFrom => "partition_from",
             Self::PartitionTo => "partition_to",
+            Self::Descriptors(_) => "descriptors",
             Self::DnsSlow(_) => "dns_slow",
             Self::DnsChanged(_) => "dns_changed",
             Self::DnsError => "dns_error",
@@ -169,6 +171,12 @@ impl Fault {
     pub fn partition_to(target: impl Into<String>) -> Self {
         Self::new(target, Kind::PartitionTo)
     }
+
+    /// The programs of the target have descriptors for so many connections of their own making:
+    /// while as many are open or being opened, another attempt fails at once, with `EMFILE`.
+    pub fn descriptors(target: impl Into<String>, most: usize) -> Self {
+        Self::new(target, Kind::Descriptors(most))
+    }
 }
 
 /// Names.
@@ -206,7 +214,7 @@ impl fmt::Debug for Fault {
         write!(f, "Fault::{}({:?}", self.kind.name(), self.target)?;
         match &self.kind {
             Kind::Slow(rate) | Kind::SlowReader(rate) => write!(f, ", {rate}")?,
-            Kind::Segment(max) => write!(f, ", {max}")?,
+            Kind::Segment(max) | Kind::Descriptors(max) => write!(f, ", {max}")?,
             Kind::Loss(percent) => write!(f, ", {percent}")?,
             Kind::Delay(extra) | Kind::DnsSlow(extra) => {
                 write!(f, ", {}", duration_source(Duration::from_nanos(*extra)))?;
@@ -229,6 +237,7 @@ mod tests {
             (Fault::slow("a", 10), "Fault::slow(\"a\", 10)"),
             (Fault::slow_reader("a", 0), "Fault::slow_reader(\"a\", 0)"),
             (Fault::segment("a", 1), "Fault::segment(\"a\", 1)"),
+            (Fault::descriptors("a", 2), "Fault::descriptors(\"a\", 2)"),
             (Fault::loss("a", 5), "Fault::loss(\"a\", 5)"),
             (Fault::half_open("a:80"), "Fault::half_open(\"a:80\")"),
             (

@@ -1,5 +1,6 @@
 //! Which faults are in force, when, and for whom.
 
+use std::net::SocketAddr;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -121,6 +122,31 @@ impl State {
         indexes
             .filter_map(|index| self.window(index, key))
             .collect()
+    }
+
+    /// Whether a host has no descriptor for another connection.
+    pub(crate) fn is_out_of_descriptors(
+        &self,
+        client: usize,
+        from: SocketAddr,
+        to: SocketAddr,
+    ) -> bool {
+        let limits = self.faults.iter().filter_map(|scheduled| {
+            let Scheduled { window, target, .. } = scheduled;
+            let Kind::Descriptors(most) = window.kind else {
+                return None;
+            };
+            let host = self.hosts.get(client)?;
+            let is_named = || *host.name == *target.host;
+            let is_its_own = target.addr.map_or_else(is_named, |addr| addr == from.ip());
+            let is_its_port = target.port.is_none_or(|port| port == to.port());
+            (window.contains(self.now) && is_its_own && is_its_port).then_some(most)
+        });
+        limits.min().is_some_and(|most| {
+            let conns = self.conns.values();
+            let open = conns.filter(|conn| conn.client == client && conn.is_open(0));
+            open.count() >= most
+        })
     }
 
     /// The faults in force for a name.

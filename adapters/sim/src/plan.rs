@@ -15,8 +15,8 @@ use crate::random::Stream;
 pub struct Plan(Vec<(Range<Duration>, Fault)>);
 
 impl Plan {
-    /// A plan that a seed decides: at most `most` faults of any kind but corruption, of any of the
-    /// `targets`, that begin within `span` and last no longer than that.
+    /// A plan that a seed decides: at most `most` faults of any kind but corruption and a lack of
+    /// descriptors, of any of the `targets`, that begin within `span` and last no longer than that.
     pub fn seeded(seed: u64, targets: &[&str], span: Duration, most: usize) -> Self {
         let mut draws = Stream::named(seed, "plan");
         let Some(last) = targets.len().checked_sub(1) else {

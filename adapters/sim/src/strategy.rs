@@ -43,8 +43,9 @@ use proptest::strategy::Strategy;
 use crate::faults::Fault;
 use crate::plan::{Plan, Shape};
 
-/// Faults with their times: of any kind but corruption (which TCP's checksum rules out, nearly), of
-/// any of the `targets`, that begin within `span` and last no longer than that.
+/// Faults with their times: of any kind but corruption (which TCP's checksum rules out, nearly) and a
+/// lack of descriptors, of any of the `targets`, that begin within `span` and last no longer than
+/// that.
 ///
 /// # Panics
 ///

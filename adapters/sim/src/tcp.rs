@@ -135,6 +135,11 @@ impl Tcp {
         }
     }
 
+    /// Whether the program at that end has it still.
+    pub(crate) fn is_open(&self, end: usize) -> bool {
+        !self.ends[end].is_closed
+    }
+
     fn is_alive(&self) -> bool {
         !self.is_dead && self.stage == Stage::Established || self.stage == Stage::Accepted
     }

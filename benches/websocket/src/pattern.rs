@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::peers::{Error, Peer};
+use crate::peers::{Error, Peer, upgraded};
 use crate::server::{FIREHOSE, FIREHOSE_LEN};
 
 /// A way of using a connection.
@@ -130,13 +130,20 @@ async fn expect<P: Peer>(peer: &mut P, len: usize) -> Result<(), Error> {
 }
 
 /// Bytes of heap per connection while `count` of them are idle, each after one echo, by `live`, which
-/// says how many bytes are allocated now.
+/// says how many bytes are allocated now. What the runtime takes for a socket is left out.
 ///
 /// # Errors
 ///
 /// The first error of any connection: commonly that descriptors ran out.
 pub fn idle<P: Peer>(addr: SocketAddr, count: usize, live: fn() -> isize) -> Result<isize, Error> {
     block_on(async move {
+        let mut sockets = Vec::with_capacity(count);
+        let before = live();
+        for _ in 0..count {
+            sockets.push(upgraded(addr, "/").await?);
+        }
+        let of_sockets = live() - before;
+        drop(sockets);
         let mut peers = Vec::with_capacity(count + 1);
         // What the library sets up once does not count.
         peers.push(idler::<P>(addr).await?);
@@ -146,7 +153,7 @@ pub fn idle<P: Peer>(addr: SocketAddr, count: usize, live: fn() -> isize) -> Res
         }
         // Tasks that watch a connection may have a turn to take still.
         tokio::time::sleep(Duration::from_secs(1)).await;
-        let bytes = live() - before;
+        let bytes = live() - before - of_sockets;
         drop(peers);
         Ok(bytes / isize::try_from(count)?)
     })

@@ -80,6 +80,7 @@ impl Call {
         Decision::Retry(
             Again {
                 at: now + delay,
+                cost: Some(terms.cost),
                 ..again
             },
             draw,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::budget::Cost;
 use crate::fault::Fate;
 use crate::retry::{Once, Retryable, StopReason};
 use crate::time::Instant;
@@ -35,6 +36,9 @@ pub struct Again {
     pub fresh: bool,
     /// Whether it is free: outside of attempts and budget.
     pub transparent: bool,
+    /// What the retry budget was charged for it, to be [refunded](crate::budget::Budget::refund)
+    /// where it is not made.
+    pub cost: Option<Cost>,
     /// Close the route's connections that have been idle at least so long: they died together.
     pub evict_idle_for: Option<Duration>,
     /// Leave out `Expect: 100-continue`.
@@ -52,6 +56,7 @@ impl Again {
             at: now,
             fresh: matches!(terms.once, Some(Once::RequestTimeout | Once::Misdirected)),
             transparent: false,
+            cost: None,
             evict_idle_for: terms.stale.then_some(idle_for),
             without_expect: terms.once == Some(Once::ExpectationFailed),
             evict_oldest: terms.local,

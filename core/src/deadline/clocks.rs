@@ -7,6 +7,7 @@
 //!    only Total runs                      suspended(true/false)
 //!
 //!   Total    new ........................................................ finish
+//!            (or up to the body, where that is read in pieces and not covered)
 //!   Attempt         begin_attempt ....... entered(Body) or end_attempt
 //!   Connect             entered(Dns | Connect | Proxy | Tls) .. any other phase
 //!   phase               entered(phase) .. the next;  restarted by progress (Write, Body)
@@ -42,6 +43,15 @@ enum State {
     Finished,
 }
 
+/// How a response's body is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reading {
+    /// All of it, in one piece.
+    Whole,
+    /// In pieces, as they come.
+    Pieces,
+}
+
 /// The clocks of one call: which limit runs out next, and where the time went.
 ///
 /// Plain numbers: each method is a few dozen instructions, and the earliest deadline is kept.
@@ -64,8 +74,19 @@ pub struct Clocks {
     which: Phase,
     state: State,
     split: bool,
+    /// Where a body in pieces is not covered. Boxed, because mostly it is.
+    apart: Option<Box<Apart>>,
     /// Boxed, because mostly there is no limit on it.
     speed: Option<Box<Speed>>,
+}
+
+/// What ends a call by how its body is read.
+#[derive(Clone, Debug)]
+struct Apart {
+    /// Whole: `total`, or the deadline that the user gave as an instant.
+    overall: u64,
+    /// In pieces: that alone.
+    deadline: u64,
 }
 
 const NEVER: u64 = u64::MAX;
@@ -103,6 +124,7 @@ impl Clocks {
             which: Phase::Total,
             state: State::Resting,
             split: limits.split,
+            apart: (!limits.covers_body).then(|| Box::new(Apart { overall, deadline })),
             speed: limits.speed.and_then(Speed::new).map(Box::new),
         }
     }
@@ -170,6 +192,25 @@ impl Clocks {
         self.choose();
     }
 
+    /// Says where the time in `Connect` went, since it was entered: until `resolved` for the name,
+    /// until `opened` for the transport, and for TLS from there. [`Instant::MAX`] is not yet. No
+    /// clock changes, and in another phase nothing at all.
+    pub fn dialled(&mut self, now: Instant, resolved: Instant, opened: Instant) {
+        if self.state != State::In(Phase::Connect) {
+            return;
+        }
+        let parts = [
+            (Phase::Dns, resolved),
+            (Phase::Connect, opened),
+            (Phase::Tls, now),
+        ];
+        for (phase, until) in parts {
+            self.state = State::In(phase);
+            self.account(until.min(now));
+        }
+        self.state = State::In(Phase::Connect);
+    }
+
     /// Notes bytes that the transport accepted or delivered: restarts the clock of `Write` or
     /// `Body`. In other phases, and for no bytes, nothing changes.
     pub fn progress(&mut self, now: Instant, bytes: usize) {
@@ -203,6 +244,21 @@ impl Clocks {
         self.account(now);
         self.state = state;
         self.choose();
+    }
+
+    /// The response's body is read like that from now on. `total` does not count while it is read in
+    /// pieces, if it does not cover that ([`Timeouts::total_covers_body`]).
+    #[inline]
+    pub fn reads(&mut self, reading: Reading) {
+        if let Some(apart) = &self.apart
+            && self.state != State::Finished
+        {
+            self.overall = match reading {
+                Reading::Whole => apart.overall,
+                Reading::Pieces => apart.deadline,
+            };
+            self.choose();
+        }
     }
 
     /// Ends the attempt. What follows is backoff: only `Total` runs.
@@ -270,6 +326,12 @@ impl Clocks {
     /// The deadline of the whole call.
     pub fn overall(&self) -> Option<Instant> {
         (self.overall != NEVER).then(|| Instant::from_nanos(self.overall))
+    }
+
+    /// Whether the deadline of the whole call has passed.
+    #[inline]
+    pub fn is_overdue(&self, now: Instant) -> bool {
+        now.as_nanos() >= self.overall && self.overall != NEVER
     }
 
     /// The phase that the attempt is in.
@@ -422,10 +484,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_clocks_are_plain_data_of_at_most_248_bytes() {
+    fn the_clocks_are_plain_data_of_at_most_256_bytes() {
         const fn is_plain<T: Send + Sync + Clone>() {}
         is_plain::<Clocks>();
-        assert!(size_of::<Clocks>() <= 248, "{}", size_of::<Clocks>());
+        assert!(size_of::<Clocks>() <= 256, "{}", size_of::<Clocks>());
     }
 
     const fn ms(ms: u64) -> Instant {
@@ -470,6 +532,28 @@ mod tests {
         let mut clocks = in_phase(Phase::Body, &Timeouts::all(Duration::from_millis(1)));
         clocks.finish(ms(1));
         assert_eq!(clocks.lower_bound(ms(1)), None);
+    }
+
+    #[test]
+    fn a_dial_is_told_apart_and_its_clock_runs_on() {
+        let timeouts = Timeouts::none().connect(Duration::from_millis(900));
+        let parts = |resolved, opened| {
+            let mut clocks = in_phase(Phase::Connect, &timeouts);
+            clocks.dialled(ms(100), resolved, opened);
+            assert_eq!(clocks.poll_timeout(), Some((ms(900), Phase::Connect)));
+            assert_eq!(clocks.phase(), Some(Phase::Connect));
+            let told = [Phase::Dns, Phase::Connect, Phase::Tls];
+            told.map(|phase| clocks.spent(phase).as_millis())
+        };
+        assert_eq!(parts(ms(20), ms(50)), [20, 30, 50]);
+        assert_eq!(parts(ms(0), ms(50)), [0, 50, 50]);
+        assert_eq!(parts(ms(20), Instant::MAX), [20, 80, 0]);
+        assert_eq!(parts(Instant::MAX, Instant::MAX), [100, 0, 0]);
+        // A transport of which nobody knows when its name was resolved.
+        assert_eq!(parts(Instant::MAX, ms(50)), [100, 0, 0]);
+        let mut elsewhere = in_phase(Phase::Pool, &timeouts);
+        elsewhere.dialled(ms(100), ms(20), ms(50));
+        assert_eq!(elsewhere.spent(Phase::Dns), Duration::ZERO);
     }
 
     #[test]

@@ -6,8 +6,8 @@ mod speed;
 mod spent;
 mod timeouts;
 
-pub use clocks::Clocks;
-pub use propagate::DeadlineHeader;
+pub use clocks::{Clocks, Reading};
+pub use propagate::{DeadlineHeader, Telling};
 pub use speed::MinSpeed;
 pub use spent::Spent;
 pub use timeouts::{PhaseLimits, Timeouts, TimeoutsError};

@@ -8,7 +8,8 @@
 //! | `x-envoy-expected-rq-timeout-ms` | milliseconds |
 //! | `x-request-timeout` | seconds, with a decimal point where needed |
 //!
-//! Values are rounded down: the receiver may give up early, never late.
+//! Values are rounded down, and half a round trip is kept back for the way: the receiver may give up
+//! early, never late.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -40,12 +41,6 @@ impl DeadlineHeader {
             Self::EnvoyExpected => "x-envoy-expected-rq-timeout-ms",
             Self::RequestTimeout => "x-request-timeout",
         }
-    }
-
-    /// The value for an attempt that starts now, 2 ms kept back for the way. `None`: nothing is
-    /// left, and the attempt is not worth sending.
-    pub fn value(self, now: Instant, deadline: Instant) -> Option<String> {
-        self.format((deadline - now).checked_sub(RESERVE)?)
     }
 
     /// A duration as this field's value, rounded down. `None` where that is nothing.
@@ -80,6 +75,43 @@ impl DeadlineHeader {
                 Self::ALL.into_iter().find(is_named)?.parse(value)
             })
             .min()
+    }
+}
+
+/// What one call tells of its deadline, attempt by attempt: each is told less than the one before.
+#[derive(Clone, Copy, Debug)]
+pub struct Telling {
+    header: DeadlineHeader,
+    told: Duration,
+}
+
+impl Telling {
+    /// Nothing was told yet.
+    pub const fn new(header: DeadlineHeader) -> Self {
+        Self {
+            header,
+            told: Duration::MAX,
+        }
+    }
+
+    /// The value for an attempt that starts now. `None`: nothing is left, and the attempt is not
+    /// worth sending.
+    ///
+    /// Kept back for the way to the receiver is half the smoothed round-trip time `rtt`, where that
+    /// is known, and at least 2 ms. A time that shrinks from one attempt to the next does not make
+    /// what is told grow.
+    pub fn value(
+        &mut self,
+        now: Instant,
+        deadline: Instant,
+        rtt: Option<Duration>,
+    ) -> Option<String> {
+        let reserve = rtt.map_or(RESERVE, |rtt| RESERVE.max(rtt / 2));
+        let left = (deadline - now).checked_sub(reserve)?;
+        let less = self.told.saturating_sub(Duration::from_nanos(1));
+        let value = self.header.format(left.min(less))?;
+        self.told = self.header.parse(value.as_bytes())?;
+        Some(value)
     }
 }
 
@@ -168,17 +200,42 @@ mod tests {
         }
     }
 
+    /// What is told 100 ms after the beginning.
+    fn told(header: DeadlineHeader, deadline: u64, rtt: Option<Duration>) -> Option<String> {
+        let at = |millis| Instant::ORIGIN + ms(millis);
+        Telling::new(header).value(at(100), at(deadline), rtt)
+    }
+
+    #[test]
+    fn each_attempt_is_told_less_even_where_the_way_got_shorter() {
+        let mut telling = Telling::new(DeadlineHeader::EnvoyExpected);
+        let mut value = |rtt| telling.value(Instant::ORIGIN, Instant::ORIGIN + ms(100), Some(rtt));
+        assert_eq!(value(ms(80)).as_deref(), Some("60"));
+        assert_eq!(value(ms(10)).as_deref(), Some("59"));
+        assert_eq!(value(ms(10)).as_deref(), Some("58"));
+        assert_eq!(value(ms(198)).as_deref(), Some("1"));
+        assert_eq!(value(ms(10)), None);
+    }
+
     #[test]
     fn nothing_left_is_not_sent() {
-        let at = |millis| Instant::ORIGIN + ms(millis);
         for header in DeadlineHeader::ALL {
             assert_eq!(header.format(Duration::ZERO), None);
-            assert_eq!(header.value(at(100), at(100)), None);
-            assert_eq!(header.value(at(100), at(99)), None);
-            assert_eq!(header.value(at(100), at(102)), None, "what is kept back");
+            for deadline in [100, 99, 102] {
+                assert_eq!(told(header, deadline, None), None);
+            }
+            assert_eq!(told(header, 140, Some(ms(80))), None, "what is kept back");
         }
-        let value = DeadlineHeader::EnvoyExpected.value(at(100), at(1_102));
-        assert_eq!(value.as_deref(), Some("1000"));
+        let header = DeadlineHeader::EnvoyExpected;
+        for (rtt, value) in [
+            (None, "1000"),
+            (Some(ms(0)), "1000"),
+            (Some(ms(4)), "1000"),
+            (Some(ms(80)), "962"),
+            (Some(ms(81)), "961"),
+        ] {
+            assert_eq!(told(header, 1_102, rtt).as_deref(), Some(value), "{rtt:?}");
+        }
         assert_eq!(
             DeadlineHeader::EnvoyExpected.format(Duration::from_micros(900)),
             None,

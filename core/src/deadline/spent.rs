@@ -1,4 +1,4 @@
-//! Where an attempt's time went, in 24 bytes.
+//! Where an attempt's time went, in 32 bytes.
 
 use std::fmt;
 use std::time::Duration;
@@ -10,24 +10,31 @@ use crate::fault::Phase;
 pub struct Spent([u32; Spent::PHASES.len()]);
 
 impl Spent {
-    /// What is told apart: of a dial only the whole.
-    const PHASES: [Phase; 6] = [
+    /// What is told apart: a tunnel through a proxy is a part of `Connect`.
+    const PHASES: [Phase; 8] = [
         Phase::Pool,
+        Phase::Dns,
         Phase::Connect,
+        Phase::Tls,
         Phase::Write,
         Phase::FirstByte,
         Phase::Head,
         Phase::Body,
     ];
 
-    /// Time in `phase`. The dial is [`Phase::Connect`] as a whole; of `Attempt` and `Total` it is
-    /// the sum.
+    /// Time in `phase`. [`Phase::Connect`] is the opening of the transport, the tunnel through a proxy
+    /// included ([`dial`](Self::dial) is the whole dial); of `Attempt` and `Total` it is the sum.
     pub fn in_phase(&self, phase: Phase) -> Duration {
         let micros = match place(phase) {
             Some(place) => u64::from(self.0[place]),
             None => self.0.iter().copied().map(u64::from).sum(),
         };
         Duration::from_micros(micros)
+    }
+
+    /// Time in the dial: the name, the transport and TLS.
+    pub fn dial(&self) -> Duration {
+        self.in_phase(Phase::Dns) + self.in_phase(Phase::Connect) + self.in_phase(Phase::Tls)
     }
 
     pub(super) fn add(&mut self, phase: Phase, nanos: u64) {
@@ -44,18 +51,26 @@ impl Spent {
             self.0[place].saturating_sub(before.0[place])
         }))
     }
+
+    /// The sum, phase by phase.
+    #[must_use]
+    pub fn and(&self, more: &Self) -> Self {
+        Self(std::array::from_fn(|place| {
+            self.0[place].saturating_add(more.0[place])
+        }))
+    }
 }
 
 fn place(phase: Phase) -> Option<usize> {
     let told = match phase {
-        Phase::Dns | Phase::Proxy | Phase::Tls => Phase::Connect,
+        Phase::Proxy => Phase::Connect,
         phase => phase,
     };
     Spent::PHASES.into_iter().position(|phase| phase == told)
 }
 
 impl fmt::Display for Spent {
-    /// The phases that took time: `connect 30ms, first byte 5s`.
+    /// The phases that took time: `dns 1ms, connect 30ms, first byte 5s`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let took = Self::PHASES
             .into_iter()

@@ -13,7 +13,7 @@ use super::speed::MinSpeed;
 ///
 /// `None` is no limit. Zero is "without waiting": the phase must succeed at once. A phase's limit
 /// holds for each time the phase is entered; [`total`](Self::total) spans all attempts, backoffs
-/// and the body.
+/// and the body, unless [`total_covers_body`](Self::total_covers_body) is off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// Waiting for a connection or a free slot. Default 5 s.
@@ -38,6 +38,8 @@ pub struct Timeouts {
     pub attempt: Option<Duration>,
     /// The whole call. Default none.
     pub total: Option<Duration>,
+    /// Whether `total` goes on where a response's body is read in pieces. Default true.
+    pub total_covers_body: bool,
     /// How fast a body must move, up or down, while nobody but the peer holds it up. Default none.
     pub min_speed: Option<MinSpeed>,
     /// Whether an attempt gets no more of the call's deadline than leaves some for the next.
@@ -57,6 +59,7 @@ const DEFAULT: Timeouts = Timeouts {
     between_bytes: Some(Duration::from_secs(15)),
     attempt: None,
     total: None,
+    total_covers_body: true,
     min_speed: None,
     split_deadline: false,
 };
@@ -99,6 +102,7 @@ impl Timeouts {
             between_bytes: each,
             attempt: None,
             total: None,
+            total_covers_body: true,
             min_speed: None,
             split_deadline: false,
         }
@@ -118,6 +122,7 @@ impl Timeouts {
             between_bytes: None,
             attempt: None,
             total: None,
+            total_covers_body: true,
             min_speed: None,
             split_deadline: false,
         }
@@ -185,6 +190,19 @@ impl Timeouts {
         self
     }
 
+    /// Sets whether [`total`](Self::total) covers a response's body that is read in pieces. Default
+    /// true: the call ends in time, whatever its body does. Without, `total` ends with the head, and
+    /// a body that goes on for hours is limited by [`between_bytes`](Self::between_bytes) and
+    /// [`min_speed`](Self::min_speed) alone.
+    ///
+    /// A body that is taken in one piece is covered in either case, and so is any by a deadline that
+    /// was given as an instant.
+    #[must_use]
+    pub fn total_covers_body(mut self, covers: bool) -> Self {
+        self.total_covers_body = covers;
+        self
+    }
+
     /// The limit of a phase.
     pub const fn of(&self, phase: Phase) -> Option<Duration> {
         match phase {
@@ -241,6 +259,7 @@ impl Timeouts {
             total: nanos(Phase::Total),
             speed: self.min_speed,
             split: self.split_deadline && self.attempt.is_none(),
+            covers_body: self.total_covers_body,
         }
     }
 }
@@ -256,6 +275,7 @@ pub struct PhaseLimits {
     pub(super) shortest: u64,
     pub(super) speed: Option<MinSpeed>,
     pub(super) split: bool,
+    pub(super) covers_body: bool,
 }
 
 impl PhaseLimits {

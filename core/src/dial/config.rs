@@ -88,7 +88,7 @@ pub struct Known {
     pub addr: IpAddr,
     /// Whether it failed a short while ago: it is then tried after all others.
     pub bad: bool,
-    /// The smoothed time a connection to it takes.
+    /// The smoothed time that a connection to it takes, or to its neighbours where it has none.
     pub rtt: Option<Duration>,
 }
 

@@ -11,27 +11,41 @@ use crate::time::Instant;
 
 use super::config::Known;
 
-/// So many addresses are remembered; those used longest ago are forgotten.
+/// So many addresses and networks are remembered; those used longest ago are forgotten.
 const CAPACITY: usize = 10_000;
 /// What was learned is believed for so long.
 const DECAY: Duration = Duration::from_secs(600);
 /// An address that failed goes last for about this long at first, doubling up to the most.
 const BAD_FIRST: u64 = 1_000_000_000;
 const BAD_MOST: u64 = 60_000_000_000;
+/// Addresses that agree in so many bits are about as far away: they are announced as one network.
+const V4_NETWORK: u32 = 24;
+const V6_NETWORK: u32 = 48;
 
 /// Remembers addresses from one dial to the next. A bad address is never left out, only tried after
 /// all others: where all are bad, none is.
+///
+/// How far an address is that was never connected to, its neighbours tell: those in its /24 (IPv4)
+/// or /48 (IPv6), on any port.
 #[derive(Debug)]
 pub struct Memory {
     stats: Lru<SocketAddr, Stat>,
+    networks: Lru<IpAddr, Distance>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Stat {
     fails: u8,
     bad_until: Instant,
-    /// Smoothed: an eighth of each new sample.
-    rtt: Option<Duration>,
+    distance: Option<Distance>,
+    learned_at: Instant,
+}
+
+/// How long connections take to open.
+#[derive(Clone, Copy, Debug)]
+struct Distance {
+    /// An eighth of each new sample.
+    smoothed: Duration,
     learned_at: Instant,
 }
 
@@ -40,34 +54,39 @@ impl Memory {
     pub fn new() -> Self {
         Self {
             stats: Lru::new(CAPACITY),
+            networks: Lru::new(CAPACITY),
         }
     }
 
     /// What is known of these addresses now, for [`Dial::remember`](super::Dial::remember).
     pub fn known(&self, now: Instant, addrs: &[IpAddr], port: u16) -> Vec<Known> {
         let known = addrs.iter().filter_map(|addr| {
-            let stat = self.stats.get(&SocketAddr::new(*addr, port))?;
-            let known = Known {
-                addr: *addr,
-                bad: now < stat.bad_until,
-                rtt: stat.rtt,
-            };
-            (now - stat.learned_at < DECAY).then_some(known)
+            let stat = self.stats.get(&SocketAddr::new(*addr, port));
+            let own = stat.and_then(|stat| stat.distance?.at(now));
+            let neighbours = || self.networks.get(&network(*addr))?.at(now);
+            let bad = stat.is_some_and(|stat| now < stat.bad_until);
+            let rtt = own.or_else(neighbours);
+            let addr = *addr;
+            (bad || rtt.is_some()).then_some(Known { addr, bad, rtt })
         });
         known.collect()
     }
 
+    /// Its smoothed round-trip time: of the handshakes of the transport, each new one an eighth (RFC
+    /// 6298 section 2). It does not go stale as what is [`known`](Self::known) does: there is no
+    /// better guess.
+    pub fn rtt(&self, addr: SocketAddr) -> Option<Duration> {
+        Some(self.stats.get(&addr)?.distance?.smoothed)
+    }
+
     /// A connection to it opened, within this time.
     pub fn handle_connected(&mut self, now: Instant, addr: SocketAddr, took: Duration) {
-        let stat = self.learn(now, addr);
-        if let Some(stat) = stat {
+        if let Some(stat) = self.learn(now, addr) {
             stat.fails = 0;
             stat.bad_until = Instant::ORIGIN;
-            let smoothed = stat
-                .rtt
-                .map(|rtt| rtt.saturating_sub(rtt / 8).saturating_add(took / 8));
-            stat.rtt = Some(smoothed.unwrap_or(took));
+            stat.distance = Some(Distance::after(stat.distance, now, took));
         }
+        self.measure(now, network(addr.ip()), took);
     }
 
     /// A connection to it failed, in its handshake or before its first response, or was overtaken by
@@ -90,6 +109,16 @@ impl Memory {
         }
     }
 
+    fn measure(&mut self, now: Instant, network: IpAddr, took: Duration) {
+        let distance = Distance::after(self.networks.get(&network).copied(), now, took);
+        if self.networks.touch(&network).is_none() {
+            let inserted = self.networks.insert(network, distance, |_| true);
+            debug_assert!(inserted.is_ok(), "all may go");
+        } else if let Some(known) = self.networks.get_mut(&network) {
+            *known = distance;
+        }
+    }
+
     fn learn(&mut self, now: Instant, addr: SocketAddr) -> Option<&mut Stat> {
         if self.stats.touch(&addr).is_none() {
             let inserted = self.stats.insert(addr, Stat::default(), |_| true);
@@ -101,6 +130,29 @@ impl Memory {
         }
         stat.learned_at = now;
         Some(stat)
+    }
+}
+
+impl Distance {
+    fn after(before: Option<Self>, now: Instant, took: Duration) -> Self {
+        let before = before.and_then(|before| before.at(now));
+        let smoothed = before.map(|rtt| rtt.saturating_sub(rtt / 8).saturating_add(took / 8));
+        Self {
+            smoothed: smoothed.unwrap_or(took),
+            learned_at: now,
+        }
+    }
+
+    fn at(self, now: Instant) -> Option<Duration> {
+        (now - self.learned_at < DECAY).then_some(self.smoothed)
+    }
+}
+
+/// The network of an address, by its first address.
+fn network(addr: IpAddr) -> IpAddr {
+    match addr.to_canonical() {
+        IpAddr::V4(v4) => IpAddr::from((v4.to_bits() & !(u32::MAX >> V4_NETWORK)).to_be_bytes()),
+        IpAddr::V6(v6) => IpAddr::from((v6.to_bits() & !(u128::MAX >> V6_NETWORK)).to_be_bytes()),
     }
 }
 
@@ -179,5 +231,67 @@ mod tests {
         let rtt = |at| known(&memory, at, addr).and_then(|known| known.rtt);
         assert_eq!(rtt(now + 599 * SECOND), Some(2 * SECOND));
         assert_eq!(rtt(now + 600 * SECOND), None);
+        assert_eq!(memory.rtt(addr), Some(2 * SECOND), "but not as a guess");
+    }
+    #[test]
+    fn a_failure_does_not_make_an_old_time_younger() {
+        let (mut memory, mut rng, addr, now) = world();
+        memory.handle_connected(now, addr, SECOND);
+        let refused = Fault::new(FaultKind::Refused, Phase::Connect);
+        memory.handle_failed(now + 599 * SECOND, addr, &refused, &mut rng);
+        let at = |at| known(&memory, at, addr).map(|known| (known.bad, known.rtt));
+        assert_eq!(at(now + 599 * SECOND), Some((true, Some(SECOND))));
+        assert_eq!(at(now + 600 * SECOND), None);
+    }
+
+    #[test]
+    fn what_is_unknown_of_an_address_its_neighbours_tell() {
+        let (mut memory, _, _, now) = world();
+        let at = |text: &str| text.parse().unwrap_or(IpAddr::from([0; 4]));
+        for (text, took) in [("192.0.2.1", 1), ("2001:db8:1::1", 2)] {
+            memory.handle_connected(now, SocketAddr::new(at(text), 80), took * SECOND);
+        }
+        let rtt = |text, now| {
+            let known = memory.known(now, &[at(text)], 443).pop();
+            known.and_then(|known| known.rtt)
+        };
+        for (text, expected) in [
+            ("192.0.2.0", Some(1)),
+            ("192.0.2.255", Some(1)),
+            ("::ffff:192.0.2.7", Some(1)),
+            ("192.0.3.0", None),
+            ("192.0.1.255", None),
+            ("2001:db8:1:ffff::", Some(2)),
+            ("2001:db8:2::", None),
+            ("2001:db8:0:ffff::", None),
+        ] {
+            assert_eq!(rtt(text, now), expected.map(|n| n * SECOND), "{text}");
+        }
+        assert_eq!(rtt("192.0.2.0", now + 600 * SECOND), None);
+    }
+
+    #[test]
+    fn what_is_known_of_an_address_itself_outweighs_its_neighbours() {
+        let (mut memory, mut rng, addr, now) = world();
+        let other = SocketAddr::from(([192, 0, 2, 2], 80));
+        memory.handle_connected(now, addr, SECOND);
+        memory.handle_connected(now, other, 9 * SECOND);
+        assert_eq!(
+            known(&memory, now, addr),
+            Some(Known::within(addr.ip(), SECOND))
+        );
+        let third = SocketAddr::from(([192, 0, 2, 3], 80));
+        assert_eq!(
+            known(&memory, now, third),
+            Some(Known::within(third.ip(), 2 * SECOND)),
+            "smoothed over both"
+        );
+        // That one is bad says nothing of its neighbours.
+        let refused = Fault::new(FaultKind::Refused, Phase::Connect);
+        memory.handle_failed(now, third, &refused, &mut rng);
+        assert_eq!(
+            known(&memory, now, addr).map(|known| known.bad),
+            Some(false)
+        );
     }
 }

@@ -273,12 +273,13 @@ impl Entry {
     }
 }
 
-/// The addresses that are kept: each once, the first of them.
+/// The addresses that are kept: each once, the first of them. One of IPv4 that is spelled as IPv6
+/// (RFC 4291 section 2.5.5.2) is kept as what a connection to it says of its peer.
 fn kept(addrs: &[IpAddr]) -> Arc<[IpAddr]> {
     let mut kept: Vec<IpAddr> = Vec::new();
-    for addr in addrs.iter().take(4 * MAX_ADDRS) {
-        if kept.len() < MAX_ADDRS && !kept.contains(addr) {
-            kept.push(*addr);
+    for addr in addrs.iter().take(4 * MAX_ADDRS).map(IpAddr::to_canonical) {
+        if kept.len() < MAX_ADDRS && !kept.contains(&addr) {
+            kept.push(addr);
         }
     }
     kept.into()

@@ -163,12 +163,15 @@ impl Connection {
         } else {
             Instant::MAX
         };
-        self.offered = own.upgrade.map(|_| {
-            let values = request.headers.get_all(UPGRADE).iter();
-            Box::new(Offer(
-                values.map(|value| (UPGRADE, value.clone())).collect(),
-            ))
-        });
+        // Told first: mostly there is none to drop.
+        if self.offered.is_some() || own.upgrade.is_some() {
+            self.offered = own.upgrade.map(|_| {
+                let values = request.headers.get_all(UPGRADE).iter();
+                Box::new(Offer(
+                    values.map(|value| (UPGRADE, value.clone())).collect(),
+                ))
+            });
+        }
         self.asked = match *request.method {
             Method::HEAD => Asked::Head,
             Method::CONNECT => Asked::Connect,

@@ -242,6 +242,13 @@ pub enum RequestError {
     Trailers,
 }
 
+impl RequestError {
+    /// Whether the body is not as long as was declared.
+    pub const fn is_body_length(self) -> bool {
+        matches!(self, Self::TooMuchBody | Self::TooLittleBody)
+    }
+}
+
 impl fmt::Display for RequestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

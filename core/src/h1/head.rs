@@ -146,6 +146,8 @@ impl Connection {
             if self.request != Request::Complete || !self.is_offered(&read.head) {
                 return Err(Error::Upgrade);
             }
+            // The connection may live long from here on, and nobody asks again.
+            self.offered = None;
             self.response = Response::Tunnel;
             scratch.head = Some(read.head);
             return Ok(Some(Event::Tunnel));

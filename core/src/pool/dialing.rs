@@ -1,5 +1,4 @@
-//! When a connection is opened, and for whom: never more than waiters, and by turns where the
-//! total limit holds several routes up.
+//! When a connection is opened, and for whom: never more than waiters.
 
 use std::time::Duration;
 
@@ -43,20 +42,16 @@ impl<U, S: Clone> Pool<U, S> {
         while self.may_dial_or_arm(now, r) {
             if self.routes.at(r).is_full() {
                 // What idles here fits nobody who waits here, or it would not idle.
-                let own = self.routes.at(r).idle.head;
-                if own == NONE {
+                let Some(own) = self.own_to_spare(r) else {
                     break;
-                }
+                };
                 self.evict(now, own, Eviction::RoomNeeded);
                 continue;
             }
-            if self.counts.total() >= self.settings.total || !self.ring.is_empty() {
-                if self.lru.is_empty() {
-                    self.join_ring(r);
-                    break;
-                }
-                self.evict_oldest(now, Eviction::RoomNeeded);
-                continue;
+            // A place that is free, or can be made so, is the next in the ring's.
+            if !self.ring.is_empty() || !self.make_room(now) {
+                self.join_ring(r);
+                break;
             }
             let dial = self.begin_dial(now, r);
             match newcomer.take() {
@@ -70,22 +65,7 @@ impl<U, S: Clone> Pool<U, S> {
         begun
     }
 
-    /// Uses room under the total limit, route by route in turn.
-    pub(super) fn serve_ring(&mut self, now: Instant) {
-        while !self.ring.is_empty() && self.counts.total() < self.settings.total {
-            let r = self.ring.head;
-            self.leave_ring(r);
-            if self.may_dial_or_arm(now, r) && !self.routes.at(r).is_full() {
-                let dial = self.begin_dial(now, r);
-                self.give_dial(r, dial);
-            }
-            if self.may_dial_or_arm(now, r) && !self.routes.at(r).is_full() {
-                self.join_ring(r);
-            }
-        }
-    }
-
-    fn begin_dial(&mut self, now: Instant, r: u32) -> u32 {
+    pub(super) fn begin_dial(&mut self, now: Instant, r: u32) -> u32 {
         let i = self.slots.take(|_| Entry::new());
         let entry = self.slots.at(i);
         entry.route = r;
@@ -97,7 +77,7 @@ impl<U, S: Clone> Pool<U, S> {
         i
     }
 
-    fn give_dial(&mut self, r: u32, dial: u32) {
+    pub(super) fn give_dial(&mut self, r: u32, dial: u32) {
         // There are fewer dials than waiters, hence one has none to take.
         let bearer = self.routes.at(r).bearers.head;
         debug_assert_ne!(bearer, NONE);
@@ -105,7 +85,7 @@ impl<U, S: Clone> Pool<U, S> {
     }
 
     /// Whether a route may dial; sets its timer where time alone will allow it.
-    fn may_dial_or_arm(&mut self, now: Instant, r: u32) -> bool {
+    pub(super) fn may_dial_or_arm(&mut self, now: Instant, r: u32) -> bool {
         match self.may_dial(now, r) {
             Permit::Now => true,
             Permit::At(at) => {
@@ -144,33 +124,6 @@ impl<U, S: Clone> Pool<U, S> {
             }
             Protocol::Shared => Permit::No,
         }
-    }
-
-    pub(super) fn join_ring(&mut self, r: u32) {
-        let route = self.routes.at(r);
-        if !route.in_ring {
-            route.in_ring = true;
-            self.ring
-                .push_back(&mut self.routes.entries, r, |route| &mut route.ring);
-        }
-    }
-
-    fn leave_ring(&mut self, r: u32) {
-        if std::mem::take(&mut self.routes.at(r).in_ring) {
-            self.ring
-                .remove(&mut self.routes.entries, r, |route| &mut route.ring);
-        }
-    }
-
-    pub(super) fn leave_ring_unless_wanted(&mut self, r: u32) {
-        if !self.routes.at(r).wants_dial() {
-            self.leave_ring(r);
-        }
-    }
-
-    pub(super) fn rotate_ring(&mut self) {
-        self.ring
-            .rotate(&mut self.routes.entries, |route| &mut route.ring);
     }
 
     /// A dial failed: who pays, and when the next one may begin.

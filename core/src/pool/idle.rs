@@ -19,13 +19,11 @@ impl<U, S: Clone> Pool<U, S> {
         }
     }
 
-    /// Evicts the connection that has idled longest, whatever its route: this side ran out of
-    /// descriptors or ports.
+    /// Evicts the connection that has idled longest, whatever its route, of those that nobody counts
+    /// on: this side ran out of descriptors or ports.
     pub fn give_up_oldest(&mut self, now: Instant) {
-        if !self.lru.is_empty() {
-            let r = self.slots.at(self.lru.head).route;
-            self.evict_oldest(now, Eviction::RoomNeeded);
-            self.pump(now, r, None);
+        if let Some(oldest) = self.oldest_to_spare(None) {
+            self.evict_and_pump(now, oldest, Eviction::RoomNeeded);
             self.serve_ring(now);
         }
     }
@@ -64,39 +62,10 @@ impl<U, S: Clone> Pool<U, S> {
     }
 
     /// The first waiter whom the connection fits.
-    fn taker(&mut self, i: u32) -> Option<u32> {
+    pub(super) fn taker(&mut self, i: u32) -> Option<u32> {
         let entry = self.slots.at(i);
         let (r, unused) = (entry.route, entry.unused);
-        if unused {
-            return self.oldest(r);
-        }
-        let first = self.routes.at(r).any.head;
-        (first != NONE).then_some(first)
-    }
-
-    /// The total limit holds other routes up: this one keeps what it has while somebody waits for
-    /// it here and no route in its turn has two connections less, or none.
-    fn settle_contended(&mut self, now: Instant, i: u32) {
-        let r = self.slots.at(i).route;
-        let Some(w) = self.taker(i) else {
-            return self.evict_and_pump(now, i, Eviction::RoomNeeded);
-        };
-        // A new connection is what this route's turn was for.
-        if self.slots.at(i).unused {
-            return self.grant_connection(now, i, w);
-        }
-        let turn = self.ring.head;
-        if turn != r {
-            let (theirs, ours) = (
-                self.routes.at(turn).counts.total(),
-                self.routes.at(r).counts.total(),
-            );
-            if theirs == 0 || theirs + 2 <= ours {
-                return self.evict_and_pump(now, i, Eviction::RoomNeeded);
-            }
-        }
-        self.rotate_ring();
-        self.grant_connection(now, i, w);
+        self.first(r, unused)
     }
 
     pub(super) fn adopt(&mut self, now: Instant, i: u32, conn: U) {
@@ -153,7 +122,8 @@ impl<U, S: Clone> Pool<U, S> {
             .push_back(&mut self.slots.entries, i, |e| &mut e.lru);
         let (idle, waiting) = (route.counts.of(State::Idle), route.waiting);
         if idle > self.settings.idle_per_origin {
-            let oldest = self.routes.at(r).idle.head;
+            // There is one: the connection itself.
+            let oldest = self.own_to_spare(r).unwrap_or(i);
             self.evict(now, oldest, Eviction::Full);
         } else if self.counts.of(State::Idle) > self.settings.idle {
             self.evict_oldest(now, Eviction::Full);
@@ -190,14 +160,16 @@ impl<U, S: Clone> Pool<U, S> {
         self.pump(now, r, None);
     }
 
-    /// Evicts a route's idle connections that have idled for so long, oldest first.
+    /// Evicts a route's idle connections that have idled for so long. They are looked at one by one:
+    /// a grant that nobody took comes back to the end of the list, and has idled all the while.
     fn evict_older(&mut self, now: Instant, r: u32, idle_for: Duration) {
-        loop {
-            let oldest = self.routes.at(r).idle.head;
-            if oldest == NONE || now - self.slots.at(oldest).since < idle_for {
-                break;
+        let mut next = self.routes.at(r).idle.head;
+        while next != NONE {
+            let i = next;
+            next = List::after(&mut self.slots.entries, i, |e| &mut e.siblings);
+            if now - self.slots.at(i).since >= idle_for {
+                self.evict(now, i, Eviction::Suspect);
             }
-            self.evict(now, oldest, Eviction::Suspect);
         }
         self.pump(now, r, None);
     }
@@ -206,21 +178,6 @@ impl<U, S: Clone> Pool<U, S> {
     pub(super) fn evict_all(&mut self, now: Instant) {
         while !self.lru.is_empty() {
             self.evict(now, self.lru.head, Eviction::Closed);
-        }
-    }
-}
-
-impl List {
-    /// The first, which goes to the end.
-    pub(super) fn rotate<T>(
-        &mut self,
-        entries: &mut [T],
-        links: impl Fn(&mut T) -> &mut super::slab::Links + Copy,
-    ) {
-        let first = self.head;
-        if first != self.tail {
-            self.remove(entries, first, links);
-            self.push_back(entries, first, links);
         }
     }
 }

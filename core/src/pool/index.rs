@@ -7,7 +7,7 @@ use crate::budget::Budget;
 use crate::time::Instant;
 
 use super::expiry::Due;
-use super::lease::{Gauges, Slot};
+use super::lease::Slot;
 use super::pool::Pool;
 use super::route::Route;
 
@@ -32,12 +32,6 @@ impl<U, S: Clone> Pool<U, S> {
     pub fn slot_budget(&mut self, slot: Slot) -> Option<&mut Budget> {
         let r = self.slots.at(self.current(slot)?).route;
         Some(&mut self.routes.at(r).budget)
-    }
-
-    /// Counts of one route; zeroes, where it is not known.
-    pub fn route_gauges(&self, route: &str) -> Gauges {
-        let route = self.index.get(route).and_then(|&r| self.routes.get(r));
-        route.map_or_else(Gauges::default, |route| route.counts.gauges(route.waiting))
     }
 
     /// How many routes are remembered.

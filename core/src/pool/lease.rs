@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::fault::Fault;
+use crate::lane::Lane;
 
 /// One connection's place in the pool, as long as its bearer holds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +29,8 @@ pub struct Ask {
     pub repeatable: bool,
     /// The route may turn out to be shared (HTTP/2): while that is unknown, one dial probes it.
     pub probe: bool,
+    /// Whom it lets go first, and who lets it, among those who wait on the route.
+    pub lane: Lane,
     /// How many connections the route may have, at least 1, instead of what
     /// [`Limits`](super::Limits) say for all routes; the total holds as well. In force from the first
     /// request that finds none idle, until one says otherwise or the empty route is forgotten.
@@ -42,6 +45,7 @@ impl Default for Ask {
             fresh: false,
             repeatable: true,
             probe: false,
+            lane: Lane::Normal,
             per_origin: None,
             tag: 0,
         }

@@ -3,11 +3,16 @@
 //!
 //! A lent connection idles on in its place: it counts, ages, and may be evicted meanwhile. It is not
 //! given out, and its route dials as if it were about to come back, which it is.
+//!
+//! Hence somebody may count on it: where a route had to dial for it if it were lost, it makes no room
+//! for others. A place is on its way to that waiter already, and to evict it would cost a dial there
+//! and gain one here.
 
 use crate::time::Instant;
 
 use super::lease::{Eviction, Slot};
 use super::pool::Pool;
+use super::route::Route;
 use super::slot::{Stage, State};
 
 impl<U, S: Clone> Pool<U, S> {
@@ -80,20 +85,61 @@ impl<U, S: Clone> Pool<U, S> {
     fn rested_taker(&mut self, now: Instant, i: u32) -> Option<u32> {
         let entry = self.slots.at(i);
         let (r, is_shy) = (entry.route, now > entry.shy_until());
-        let w = self.routes.at(r).any.head;
+        let w = self.first(r, false)?;
         let first = self.waiters.get(w)?;
         (first.repeatable || !is_shy).then_some(w)
     }
 
-    /// Evicts the connection that has idled longest of all. Where it was lent, somebody may have
-    /// counted on it: his route takes its turn.
-    pub(super) fn evict_oldest(&mut self, now: Instant, why: Eviction) {
-        let oldest = self.lru.head;
-        let entry = self.slots.at(oldest);
-        let (r, was_lent) = (entry.route, entry.stage == Stage::Lent);
-        self.evict(now, oldest, why);
-        if was_lent && self.routes.at(r).wants_dial() {
-            self.join_ring(r);
+    /// Whether the total limit leaves a place, or can be made to.
+    pub(super) fn has_room(&self) -> bool {
+        self.counts.total() < self.settings.total || self.oldest_to_spare(None).is_some()
+    }
+
+    /// Makes a place under the total limit where there is none, by one eviction; `false`: nothing
+    /// can be spared.
+    pub(super) fn make_room(&mut self, now: Instant) -> bool {
+        if self.counts.total() < self.settings.total {
+            return true;
         }
+        self.evict_oldest(now, Eviction::RoomNeeded)
+    }
+
+    /// Evicts the connection that has idled longest of those that nobody counts on, if there is one.
+    pub(super) fn evict_oldest(&mut self, now: Instant, why: Eviction) -> bool {
+        let oldest = self.oldest_to_spare(None);
+        if let Some(i) = oldest {
+            self.evict(now, i, why);
+        }
+        oldest.is_some()
+    }
+
+    /// The connection that has idled longest of those that nobody counts on, nor would with one more
+    /// asker on the route `asking`. What is passed over is lent, hence never more than is looked at
+    /// in one go.
+    pub(super) fn oldest_to_spare(&self, asking: Option<&Route>) -> Option<u32> {
+        let mut i = self.lru.head;
+        while let Some(entry) = self.slots.get(i) {
+            let route = self.routes.get(entry.route)?;
+            let is_own = asking.is_some_and(|asking| asking.key == route.key);
+            if entry.stage != Stage::Lent || !route.counts_on_lent(u32::from(is_own)) {
+                return Some(i);
+            }
+            i = entry.lru.next;
+        }
+        None
+    }
+
+    /// The same, among the connections of one route.
+    pub(super) fn own_to_spare(&self, r: u32) -> Option<u32> {
+        let route = self.routes.get(r)?;
+        let counts_on_lent = route.counts_on_lent(0);
+        let mut i = route.idle.head;
+        while let Some(entry) = self.slots.get(i) {
+            if entry.stage != Stage::Lent || !counts_on_lent {
+                return Some(i);
+            }
+            i = entry.siblings.next;
+        }
+        None
     }
 }

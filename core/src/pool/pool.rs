@@ -45,6 +45,8 @@ pub struct Pool<U, S> {
     pub(super) lru: List,
     /// The routes that the total limit holds up, in turn.
     pub(super) ring: List,
+    /// The round of turns under way among them.
+    pub(super) round: u32,
     pub(super) settings: Settings,
     pub(super) timers: Timers<Due>,
     pub(super) expiry: Expiry,
@@ -80,6 +82,7 @@ impl<U, S: Clone> Pool<U, S> {
             waiting: 0,
             lru: List::new(),
             ring: List::new(),
+            round: 0,
             settings: config.resolve(),
             timers,
             expiry,

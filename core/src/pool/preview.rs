@@ -6,7 +6,8 @@ use crate::time::Instant;
 use super::lease::{Ask, Refusal};
 use super::pool::Pool;
 use super::route::Route;
-use super::slot::{Stage, State};
+use super::slab::NONE;
+use super::slot::State;
 
 /// What a [`checkout`](Pool::checkout) at the same instant would bring.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub enum Preview {
         /// Whether one has to make room.
         evicts: bool,
     },
-    /// A place in the route's queue, from 1, and why.
+    /// A place in the route's queue, from 1 and of all lanes, and why.
     Wait {
         /// How many wait before it, and it.
         position: u32,
@@ -61,19 +62,21 @@ impl<U, S: Clone> Pool<U, S> {
                 return Preview::Share;
             }
         }
-        if self.waiting >= self.settings.waiters {
+        let has_below = |route: &Route| route.has_waiters_below(ask.lane);
+        let is_full = self.waiting >= self.settings.waiters;
+        if is_full && !known.is_some_and(has_below) {
             return Preview::Refused(Refusal::QueueFull);
         }
-        let limit = ask
-            .per_origin
-            .map_or(self.settings.per_origin, |limit| limit.max(1));
-        let limit = limit.min(self.settings.total);
+        // What the last ask that said something has said is in force.
+        let limit = known.map_or(self.settings.per_origin, |route| route.limit);
+        let limit = ask.per_origin.map_or(limit, |limit| limit.max(1));
         let Some(route) = known else {
             return self.preview_dial(None, 1, limit);
         };
-        let position = route.waiting + 1;
+        // In a full queue it takes another's place.
+        let position = route.waiting + u32::from(!is_full);
         // A dial that was granted and not begun goes to whoever comes next.
-        if route.granted.head != super::slab::NONE {
+        if route.granted.head != NONE {
             return Preview::Dial { evicts: false };
         }
         let wait = |why| Preview::Wait { position, why };
@@ -100,38 +103,26 @@ impl<U, S: Clone> Pool<U, S> {
 
     /// Room for a dial, or what there is not enough of.
     fn preview_dial(&self, route: Option<&Route>, position: u32, limit: u32) -> Preview {
-        let (has, idle) = route.map_or((0, 0), |route| {
-            (route.counts.total(), route.counts.of(State::Idle))
+        let is_full = self.counts.total() >= self.settings.total;
+        let (has, spare) = route.map_or((0, 0), |route| {
+            // Who wants a dial counts on all that is lent.
+            let spare = route.counts.of(State::Idle).saturating_sub(route.lent);
+            (route.counts.total(), spare)
         });
-        let mut evicts = false;
         if has >= limit {
-            if idle == 0 {
+            // Those beyond a limit that is lowered close as well, and make no room.
+            if has - spare >= limit {
                 let why = Held::PerOrigin(limit);
                 return Preview::Wait { position, why };
             }
-            evicts = true;
-        } else if self.counts.total() >= self.settings.total || !self.ring.is_empty() {
-            if self.lru.is_empty() || self.is_oldest_awaited(route) {
-                let why = Held::Total(self.settings.total);
-                return Preview::Wait { position, why };
-            }
-            evicts = true;
+            return Preview::Dial { evicts: true };
         }
-        Preview::Dial { evicts }
-    }
-
-    /// Whether the connection that would make room is lent, and somebody waits for it: then that room
-    /// is his. `asking` is the route of the one who comes, and not yet among its waiters.
-    fn is_oldest_awaited(&self, asking: Option<&Route>) -> bool {
-        let oldest = self.slots.get(self.lru.head);
-        let Some(oldest) = oldest.filter(|entry| entry.stage == Stage::Lent) else {
-            return false;
-        };
-        self.routes.get(oldest.route).is_some_and(|route| {
-            let is_own = asking.is_some_and(|asking| asking.key == route.key);
-            let waiting = route.waiting + u32::from(is_own);
-            waiting + 1 > route.connecting() + route.lent
-        })
+        let has_room = !is_full || self.oldest_to_spare(route).is_some();
+        if !has_room || !self.ring.is_empty() {
+            let why = Held::Total(self.settings.total);
+            return Preview::Wait { position, why };
+        }
+        Preview::Dial { evicts: is_full }
     }
 
     /// Whether the newest idle connection that is alive will do.

@@ -20,12 +20,29 @@ impl<U, S: Clone> Pool<U, S> {
     /// none. To be told before [`handle_connected`](Self::handle_connected).
     pub fn note_address(&mut self, slot: Slot, addr: Option<IpAddr>) {
         let Some(i) = self.dialled(slot) else { return };
+        self.unfollow(i);
+        let Some(addr) = addr else { return };
         let place = i as usize;
-        if place < self.addresses.len() {
-            self.addresses[place] = addr;
-        } else if addr.is_some() {
+        if place >= self.addresses.len() {
             self.addresses.resize(place + 1, None);
-            self.addresses[place] = addr;
+        }
+        self.addresses[place] = Some(addr);
+        let r = self.slots.at(i).route;
+        self.routes.at(r).followers += 1;
+    }
+
+    /// Whether the addresses of a route's name concern any of its connections: whether
+    /// [`handle_addresses`](Self::handle_addresses) could retire one.
+    pub fn is_following(&self, route: &str) -> bool {
+        let route = self.index.get(route).and_then(|&r| self.routes.get(r));
+        route.is_some_and(|route| route.followers > 0)
+    }
+
+    /// A connection at work is no longer HTTP's. It stays with its bearer until he discards it: it
+    /// comes back to nobody, and need not leave an address that is no longer its name's.
+    pub fn handle_upgraded(&mut self, slot: Slot) {
+        if let Some(i) = self.borne(slot) {
+            self.unfollow(i);
         }
     }
 
@@ -56,11 +73,21 @@ impl<U, S: Clone> Pool<U, S> {
                     let leaves_at = now + Duration::from_nanos(uniform(rng, lo, hi));
                     entry.retire_at = entry.retire_at.min(leaves_at);
                     entry.stage = Stage::Leaving;
+                    self.unfollow(i);
                 }
                 _ => {}
             }
         }
         self.pump(now, r, None);
         self.serve_ring(now);
+    }
+
+    /// What becomes of its name is nothing to a connection any more.
+    pub(super) fn unfollow(&mut self, i: u32) {
+        let noted = self.addresses.get_mut(i as usize).and_then(Option::take);
+        if noted.is_some() {
+            let r = self.slots.at(i).route;
+            self.routes.at(r).followers -= 1;
+        }
     }
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use siphasher::sip::SipHasher13;
 
 use crate::budget::Budget;
+use crate::lane::{Lane, Turns};
 use crate::time::Instant;
 use crate::timer::TimerKey;
 
@@ -32,16 +33,20 @@ pub(super) enum Protocol {
 pub(super) struct Route {
     pub(super) counts: Counts,
     pub(super) waiting: u32,
+    /// Connections whose address is one of its name's.
+    pub(super) followers: u32,
     /// Idle connections that are lent, to be looked at.
     pub(super) lent: u32,
     /// Idle exclusive connections, newest last.
     pub(super) idle: List,
-    /// Askers that take any connection.
-    pub(super) any: List,
+    /// Askers that take any connection, by lane.
+    pub(super) any: [List; Lane::COUNT],
     /// Shared connections that take more, oldest first.
     pub(super) shared: List,
-    /// Askers that take new connections only.
-    pub(super) fresh: List,
+    /// Askers that take new connections only, by lane.
+    pub(super) fresh: [List; Lane::COUNT],
+    /// Which lane is next.
+    pub(super) lanes: Turns,
     /// Askers that could bear a dial, and have none to take.
     pub(super) bearers: List,
     /// Dials that nobody has begun, and those that have begun and may be given up, youngest last.
@@ -50,6 +55,8 @@ pub(super) struct Route {
     /// Among the routes that the total limit holds up.
     pub(super) ring: Links,
     pub(super) in_ring: bool,
+    /// The round of turns in which it had its last one.
+    pub(super) turn: u32,
     /// Its connections may turn out shared.
     pub(super) probes: bool,
     protocol: Protocol,
@@ -79,16 +86,19 @@ impl Route {
         Self {
             counts: Counts::default(),
             waiting: 0,
+            followers: 0,
             lent: 0,
             idle: List::new(),
-            any: List::new(),
+            any: [const { List::new() }; Lane::COUNT],
             shared: List::new(),
-            fresh: List::new(),
+            fresh: [const { List::new() }; Lane::COUNT],
+            lanes: Turns::new(),
             bearers: List::new(),
             granted: List::new(),
             begun: List::new(),
             ring: Links::new(),
             in_ring: false,
+            turn: 0,
             probes: false,
             protocol: Protocol::Unknown,
             protocol_until: Instant::MAX,
@@ -107,6 +117,23 @@ impl Route {
         }
     }
 
+    /// The askers of a lane who take new connections only, or those who take any.
+    pub(super) fn queue(&mut self, lane: Lane, fresh: bool) -> &mut List {
+        let lanes = if fresh {
+            &mut self.fresh
+        } else {
+            &mut self.any
+        };
+        &mut lanes[lane as usize]
+    }
+
+    /// Whether somebody waits in a lower lane.
+    pub(super) fn has_waiters_below(&self, lane: Lane) -> bool {
+        let below = lane as usize + 1..;
+        let queues = self.any[below.clone()].iter().chain(&self.fresh[below]);
+        queues.into_iter().any(|queue| !queue.is_empty())
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.waiting == 0 && self.counts.total() == 0
     }
@@ -123,6 +150,11 @@ impl Route {
     /// Whether more wait than connections are on their way to them.
     pub(super) fn wants_dial(&self) -> bool {
         self.waiting > self.connecting() + self.lent
+    }
+
+    /// Whether with so many more askers it had to dial for a lent connection that is lost.
+    pub(super) fn counts_on_lent(&self, more: u32) -> bool {
+        self.waiting + more >= self.connecting() + self.lent
     }
 
     pub(super) fn protocol(&self, now: Instant) -> Protocol {

@@ -76,7 +76,7 @@ impl<U, S: Clone> Pool<U, S> {
         if self.routes.at(r).shared.is_empty() {
             return;
         }
-        while let Some(w) = self.oldest(r) {
+        while let Some(w) = self.first(r, true) {
             let Some((slot, shared)) = self.share(now, r) else {
                 break;
             };

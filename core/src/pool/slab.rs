@@ -56,6 +56,24 @@ impl List {
         self.tail = index;
     }
 
+    pub(super) fn push_front<T>(
+        &mut self,
+        entries: &mut [T],
+        index: u32,
+        links: impl Fn(&mut T) -> &mut Links,
+    ) {
+        *links(&mut entries[index as usize]) = Links {
+            prev: NONE,
+            next: self.head,
+        };
+        if self.head == NONE {
+            self.tail = index;
+        } else {
+            links(&mut entries[self.head as usize]).prev = index;
+        }
+        self.head = index;
+    }
+
     /// Takes out an entry that is in this very list.
     pub(super) fn remove<T>(
         &mut self,

@@ -213,6 +213,7 @@ impl<U, S: Clone> Pool<U, S> {
     pub(super) fn free_held(&mut self, now: Instant, i: u32, why: Eviction) {
         self.unlist_shared(i);
         self.unstage(i);
+        self.unfollow(i);
         self.shift(i, State::Free);
         let entry = self.slots.at(i);
         entry.change_hands();

@@ -1,5 +1,6 @@
-//! Who waits: one queue per route in two lanes, and what each asker has been granted.
+//! Who waits: a queue in lanes per route, and what each asker has been granted.
 
+use crate::lane::Lane;
 use crate::time::Instant;
 
 use super::lease::{Ask, Lease, Refusal, Slot, Ticket};
@@ -27,9 +28,10 @@ pub(super) struct Waiter<S> {
     /// Grows with every asker: who is older, and which ticket is his.
     pub(super) serial: u64,
     pub(super) since: Instant,
+    pub(super) lane: Lane,
     pub(super) fresh: bool,
     pub(super) repeatable: bool,
-    pub(super) lane: Links,
+    pub(super) queue: Links,
     pub(super) bearer: Links,
     /// A slot to dial for, which the asker has not taken yet; such a one is not in the bearers.
     pub(super) dial: u32,
@@ -43,9 +45,10 @@ impl<S> Waiter<S> {
             tag: 0,
             serial: 0,
             since: Instant::ORIGIN,
+            lane: Lane::Normal,
             fresh: false,
             repeatable: true,
-            lane: Links::new(),
+            queue: Links::new(),
             bearer: Links::new(),
             dial: NONE,
             grant: Grant::Vacant,
@@ -60,7 +63,7 @@ impl<S> Waiter<S> {
 
 impl<S> Place for Waiter<S> {
     fn next_free(&mut self) -> &mut u32 {
-        &mut self.lane.next
+        &mut self.queue.next
     }
 }
 
@@ -78,12 +81,18 @@ impl<U, S: Clone> Pool<U, S> {
         if let Some(connections) = ask.per_origin {
             self.routes.at(r).limit = connections.max(1);
         }
-        if self.waiting >= self.settings.waiters {
+        let is_full = self.waiting >= self.settings.waiters;
+        if is_full && !self.routes.at(r).has_waiters_below(ask.lane) {
             return Err(Refusal::QueueFull);
         }
         self.routes.at(r).probes = ask.probe;
         let w = self.enqueue(now, r, ask);
-        let begun = match self.take_over(r) {
+        let taken = self.take_over(r);
+        if is_full {
+            // Only now: a dial that the one who goes has not taken is for those who stay.
+            self.shed(now, r, ask.lane);
+        }
+        let begun = match taken {
             Some(dial) => {
                 self.pump(now, r, None);
                 Some(dial)
@@ -122,17 +131,18 @@ impl<U, S: Clone> Pool<U, S> {
         waiter.tag = ask.tag;
         waiter.serial = self.serial;
         waiter.since = now;
+        waiter.lane = ask.lane;
         waiter.fresh = ask.fresh;
         waiter.repeatable = ask.repeatable;
         waiter.dial = NONE;
         waiter.grant = Grant::Queued;
+        let round = self.round;
         let route = self.routes.at(r);
-        let lane = if ask.fresh {
-            &mut route.fresh
-        } else {
-            &mut route.any
-        };
-        lane.push_back(&mut self.waiters.entries, w, |w| &mut w.lane);
+        if route.waiting == 0 {
+            route.turn = round;
+        }
+        let queue = route.queue(ask.lane, ask.fresh);
+        queue.push_back(&mut self.waiters.entries, w, |w| &mut w.queue);
         route
             .bearers
             .push_back(&mut self.waiters.entries, w, |w| &mut w.bearer);
@@ -143,29 +153,62 @@ impl<U, S: Clone> Pool<U, S> {
 
     /// The asker who has waited longest.
     pub(super) fn oldest(&mut self, r: u32) -> Option<u32> {
+        let heads = Lane::ALL.map(|lane| self.head(r, lane, true));
+        let oldest = heads.into_iter().min_by_key(|w| self.serial_of(*w))?;
+        (oldest != NONE).then_some(oldest)
+    }
+
+    /// The asker whose turn it is, among those that take any connection, and a new one too if it is.
+    pub(super) fn first(&mut self, r: u32, is_new: bool) -> Option<u32> {
+        let heads = Lane::ALL.map(|lane| self.head(r, lane, is_new));
+        let lane = self.routes.at(r).lanes.next(heads.map(|w| w != NONE))?;
+        Some(heads[lane as usize])
+    }
+
+    fn head(&mut self, r: u32, lane: Lane, is_new: bool) -> u32 {
         let route = self.routes.at(r);
-        let serial = |w: u32| self.waiters.get(w).map_or(u64::MAX, |waiter| waiter.serial);
-        let (any, fresh) = (route.any.head, route.fresh.head);
-        let oldest = if serial(any) < serial(fresh) {
+        let any = route.queue(lane, false).head;
+        let fresh = if is_new {
+            route.queue(lane, true).head
+        } else {
+            NONE
+        };
+        if self.serial_of(any) < self.serial_of(fresh) {
             any
         } else {
             fresh
-        };
-        (oldest != NONE).then_some(oldest)
+        }
+    }
+
+    fn serial_of(&self, w: u32) -> u64 {
+        self.waiters.get(w).map_or(u64::MAX, |waiter| waiter.serial)
+    }
+
+    /// Makes room in a full queue for an asker of that lane: the one who came last of the lowest lane
+    /// below it is refused.
+    fn shed(&mut self, now: Instant, r: u32, lane: Lane) {
+        for below in Lane::ALL
+            .into_iter()
+            .rev()
+            .take_while(|below| *below > lane)
+        {
+            let route = self.routes.at(r);
+            let tails = [true, false].map(|fresh| route.queue(below, fresh).tail);
+            let last = tails.into_iter().filter(|w| *w != NONE);
+            if let Some(last) = last.max_by_key(|w| self.serial_of(*w)) {
+                return self.grant(now, last, Grant::Refused(Refusal::QueueFull));
+            }
+        }
     }
 
     /// Takes an asker out of the queue; a dial that he has not taken goes to the next.
     pub(super) fn unqueue(&mut self, now: Instant, w: u32) {
         let waiter = self.waiters.at(w);
-        let (r, fresh) = (waiter.route, waiter.fresh);
+        let (r, lane, fresh) = (waiter.route, waiter.lane, waiter.fresh);
         let dial = std::mem::replace(&mut waiter.dial, NONE);
         let route = self.routes.at(r);
-        let lane = if fresh {
-            &mut route.fresh
-        } else {
-            &mut route.any
-        };
-        lane.remove(&mut self.waiters.entries, w, |w| &mut w.lane);
+        let queue = route.queue(lane, fresh);
+        queue.remove(&mut self.waiters.entries, w, |w| &mut w.queue);
         if dial == NONE {
             route
                 .bearers
@@ -205,6 +248,9 @@ impl<U, S: Clone> Pool<U, S> {
     /// Writes down what an asker gets, and takes him out of the queue.
     pub(super) fn grant(&mut self, now: Instant, w: u32, grant: Grant<S>) {
         let waiter = self.waiters.at(w);
+        if !matches!(grant, Grant::Refused(_)) {
+            self.routes.at(waiter.route).lanes.take(waiter.lane);
+        }
         waiter.grant = grant;
         self.wakes.push_back(waiter.tag);
         self.unqueue(now, w);

@@ -81,7 +81,7 @@ impl Retry {
     /// What the user's rule says, if there is one.
     pub(crate) fn ask(&self, request: Request, seen: Seen<'_>) -> Option<Ruling> {
         let Classifier(rule) = self.classifier.as_ref()?;
-        if let Seen::Failure(Cause::Closed | Cause::RequestBody) = seen {
+        if let Seen::Failure(Cause::Closed | Cause::RequestBody | Cause::BodyTooLarge) = seen {
             return None;
         }
         rule(&seen, request)

@@ -162,7 +162,7 @@ pub fn classify(request: Request, facts: &AttemptFacts, policy: &Retry) -> Class
         Cause::Protocol(violation) => of_violation(request, facts, *violation, policy),
         Cause::Stream(fault) => of_stream(facts, *fault),
         Cause::QueueFull => of_pool(policy, Cost::Fast),
-        Cause::Closed | Cause::RequestBody => Class::Fatal {
+        Cause::Closed | Cause::RequestBody | Cause::BodyTooLarge => Class::Fatal {
             fate: sent_fate(facts),
         },
     }

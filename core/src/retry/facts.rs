@@ -40,6 +40,8 @@ pub enum Replay {
     Bytes,
     /// It can be made anew.
     Factory,
+    /// It can be read once, and what was sent is kept as far as it fits.
+    Spooled,
     /// It cannot, once a byte of it was taken.
     OneShot,
 }
@@ -89,6 +91,9 @@ pub struct AttemptFacts {
     pub delivered: u64,
     /// Whether a byte of the request body was taken from the user.
     pub body_pulled: bool,
+    /// Whether some of a spooled body was sent that is not kept
+    /// ([`Spool::is_committed`](crate::spool::Spool::is_committed)).
+    pub body_committed: bool,
     /// What ended it.
     pub cause: Cause,
 }
@@ -103,6 +108,7 @@ impl AttemptFacts {
             response_bytes: 0,
             delivered: 0,
             body_pulled: false,
+            body_committed: false,
             cause,
         }
     }
@@ -128,6 +134,8 @@ pub enum Cause {
     Closed,
     /// The user's request body failed, or was not the same the second time.
     RequestBody,
+    /// The response body is larger than the caller takes.
+    BodyTooLarge,
 }
 
 impl Cause {
@@ -139,7 +147,7 @@ impl Cause {
             Self::Protocol(Violation::Malformed | Violation::Limit | Violation::Incomplete) => {
                 Phase::Head
             }
-            Self::Protocol(_) => Phase::Body,
+            Self::Protocol(_) | Self::BodyTooLarge => Phase::Body,
             Self::QueueFull => Phase::Pool,
             Self::RequestBody => Phase::Write,
             Self::Stream(_) | Self::Closed => return None,
@@ -158,6 +166,7 @@ impl fmt::Display for Cause {
             Self::QueueFull => f.write_str("too many calls wait for a connection"),
             Self::Closed => f.write_str("the client is shut down"),
             Self::RequestBody => f.write_str("the request body failed"),
+            Self::BodyTooLarge => f.write_str("the response body is too large"),
         }
     }
 }
@@ -266,6 +275,7 @@ pub enum GoAwayCode {
 }
 
 /// What a call is told of a response head.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HeadFacts {
     /// The status code.
@@ -282,11 +292,14 @@ pub struct HeadFacts {
     pub expected: bool,
     /// Whether a byte of the request body was taken from the user.
     pub body_pulled: bool,
+    /// Whether some of a spooled body was sent that is not kept
+    /// ([`Spool::is_committed`](crate::spool::Spool::is_committed)).
+    pub body_committed: bool,
 }
 
 impl HeadFacts {
-    /// A head with that status and nothing else of note, except that the body was taken: whoever
-    /// knows better says so.
+    /// A head with that status and nothing else of note, except that the body was taken and not kept:
+    /// whoever knows better says so.
     pub const fn new(status: u16) -> Self {
         Self {
             status,
@@ -296,6 +309,7 @@ impl HeadFacts {
             response_bytes: 0,
             expected: false,
             body_pulled: true,
+            body_committed: true,
         }
     }
 }

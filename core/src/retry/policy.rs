@@ -103,6 +103,10 @@ impl Retry {
     }
 
     /// Sets the longest `Retry-After` that is waited for. Default 60 s.
+    ///
+    /// A `Retry-After` also holds back the retries of other calls to the same origin: for as long as
+    /// the client's policy says here (or the profile's), whatever the policy of the call that was
+    /// told.
     #[must_use]
     pub fn retry_after_max(mut self, max: Duration) -> Self {
         self.longest_wait = max;

@@ -31,7 +31,5 @@ pub use event::{Action, Connect, Event, Loss, StopReason};
 pub use inbox::{Received, SlowConsumer};
 pub use loss::ConnectFailure;
 pub use outbox::Bound;
-pub use outgoing::{
-    Delivery, DropReason, Key, Lane, MessageId, OnFull, Outgoing, Receipt, SendError,
-};
+pub use outgoing::{Delivery, DropReason, Key, MessageId, OnFull, Outgoing, Receipt, SendError};
 pub use session::{Session, State};

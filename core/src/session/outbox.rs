@@ -7,11 +7,19 @@
 
 use std::collections::VecDeque;
 
-use super::outgoing::{DropReason, Entry, Lane, MessageId, OnFull, Outgoing};
+use super::outgoing::{DropReason, Entry, MessageId, OnFull, Outgoing};
+use crate::lane::Lane;
 use crate::time::Instant;
 
 /// Bytes per round, by lane.
-const SHARES: [usize; 3] = [8 * QUANTUM, 4 * QUANTUM, QUANTUM];
+const SHARES: [usize; 3] = {
+    let [high, normal, bulk] = Lane::SHARES;
+    [
+        high as usize * QUANTUM,
+        normal as usize * QUANTUM,
+        bulk as usize * QUANTUM,
+    ]
+};
 
 const QUANTUM: usize = 16 * 1024;
 

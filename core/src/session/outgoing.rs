@@ -4,24 +4,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::lane::Lane;
 use crate::time::Instant;
 use crate::ws::{Compress, Message};
 
 /// The number of a message, in the order of sending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId(pub u64);
-
-/// Which messages go first. Shares are 8 to 4 to 1 while all three have messages.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Lane {
-    /// Before the others.
-    High,
-    /// The default.
-    #[default]
-    Normal,
-    /// What may wait. A large message delays all others: cut what is bulk.
-    Bulk,
-}
 
 /// What happens to a message when its connection is lost.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -150,6 +150,11 @@ impl Session {
         self.stopped.as_ref()
     }
 
+    /// Whether it takes no more messages: it is about to end, or has.
+    pub fn is_closing(&self) -> bool {
+        self.closing.is_some() || self.state == State::Stopped
+    }
+
     /// Attempts since the last stable connection.
     pub fn attempts(&self) -> u32 {
         self.attempts.count()
@@ -217,7 +222,7 @@ impl Session {
         outgoing: impl Into<Outgoing>,
     ) -> Result<MessageId, SendError> {
         let outgoing = outgoing.into();
-        if self.closing.is_some() || self.state == State::Stopped {
+        if self.is_closing() {
             return Err(SendError::Closed(outgoing));
         }
         let entry = self.entry(now, outgoing);

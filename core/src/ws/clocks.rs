@@ -3,7 +3,7 @@
 use crate::time::Instant;
 
 use super::close::Cause;
-use super::config::Config;
+use super::config::Times;
 use super::pause::Pausable;
 
 /// When messages came, on a clock that stands still while nothing is read.
@@ -27,10 +27,10 @@ impl MessageClocks {
         }
     }
 
-    pub(super) fn pause(&mut self, now: Instant, config: &Config) {
+    pub(super) fn pause(&mut self, now: Instant, times: &Times) {
         if !self.clock.is_paused() {
             self.clock.pause(now);
-            self.lag_at = config.slow_consumer.map_or(Instant::MAX, |most| now + most);
+            self.lag_at = times.slow_consumer.map_or(Instant::MAX, |most| now + most);
         }
     }
 
@@ -55,40 +55,40 @@ impl MessageClocks {
         }
     }
 
-    pub(super) fn deadline(&self, config: &Config) -> Instant {
-        self.idle_at(config)
-            .min(self.stalled_at(config))
+    pub(super) fn deadline(&self, times: &Times) -> Instant {
+        self.idle_at(times)
+            .min(self.stalled_at(times))
             .min(self.lag_at)
     }
 
     /// What is over at `now`.
-    pub(super) fn expired(&self, now: Instant, config: &Config) -> Option<Cause> {
+    pub(super) fn expired(&self, now: Instant, times: &Times) -> Option<Cause> {
         if self.lag_at <= now {
             Some(Cause::Lagged)
-        } else if self.stalled_at(config) <= now {
+        } else if self.stalled_at(times) <= now {
             Some(Cause::Stalled)
-        } else if self.idle_at(config) <= now {
+        } else if self.idle_at(times) <= now {
             Some(Cause::ReadIdle)
         } else {
             None
         }
     }
 
-    fn idle_at(&self, config: &Config) -> Instant {
-        let limit = config.message_idle;
+    fn idle_at(&self, times: &Times) -> Instant {
+        let limit = times.message_idle;
         limit.map_or(Instant::MAX, |most| {
             self.clock.when(self.last_message + most)
         })
     }
 
-    fn stalled_at(&self, config: &Config) -> Instant {
+    fn stalled_at(&self, times: &Times) -> Instant {
         let Some((begun, last, _)) = self.begun else {
             return Instant::MAX;
         };
-        let progress = config
+        let progress = times
             .message_progress
             .map_or(Instant::MAX, |most| last + most);
-        let total = config
+        let total = times
             .message_total
             .map_or(Instant::MAX, |most| begun + most);
         self.clock.when(progress.min(total))

@@ -12,15 +12,34 @@ use super::limits::Limits;
 pub struct Config {
     pub(super) limits: Limits,
     pub(super) keepalive: Keepalive,
+    pub(super) times: Times,
+    pub(super) fragment: usize,
+    pub(super) fragment_above: usize,
+    pub(super) compression: Option<Compression>,
+}
+
+/// How long a connection waits, for what. It is what a connection keeps of its settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Times {
     pub(super) close_timeout: Duration,
     pub(super) eof_timeout: Duration,
     pub(super) message_idle: Option<Duration>,
     pub(super) message_progress: Option<Duration>,
     pub(super) message_total: Option<Duration>,
     pub(super) slow_consumer: Option<Duration>,
-    pub(super) fragment: usize,
-    pub(super) fragment_above: usize,
-    pub(super) compression: Option<Compression>,
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self {
+            close_timeout: Duration::from_secs(5),
+            eof_timeout: Duration::from_secs(1),
+            message_idle: None,
+            message_progress: Some(Duration::from_secs(30)),
+            message_total: Some(Duration::from_secs(120)),
+            slow_consumer: Some(Duration::from_secs(30)),
+        }
+    }
 }
 
 impl Default for Config {
@@ -28,12 +47,7 @@ impl Default for Config {
         Self {
             limits: Limits::default(),
             keepalive: Keepalive::default(),
-            close_timeout: Duration::from_secs(5),
-            eof_timeout: Duration::from_secs(1),
-            message_idle: None,
-            message_progress: Some(Duration::from_secs(30)),
-            message_total: Some(Duration::from_secs(120)),
-            slow_consumer: Some(Duration::from_secs(30)),
+            times: Times::default(),
             fragment: 16 * 1024,
             fragment_above: 64 * 1024,
             compression: None,
@@ -64,42 +78,42 @@ impl Config {
     /// How long the server has to answer a Close frame. Default 5 s.
     #[must_use]
     pub fn close_timeout(mut self, timeout: Duration) -> Self {
-        self.close_timeout = timeout;
+        self.times.close_timeout = timeout;
         self
     }
 
     /// How long the server has to end the transport after both Close frames. Default 1 s.
     #[must_use]
     pub fn eof_timeout(mut self, timeout: Duration) -> Self {
-        self.eof_timeout = timeout;
+        self.times.eof_timeout = timeout;
         self
     }
 
     /// How long there may be no complete message; pings and pongs do not count. Default: no limit.
     #[must_use]
     pub fn message_idle(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.message_idle = timeout.into();
+        self.times.message_idle = timeout.into();
         self
     }
 
     /// How long a message that has begun may be without another byte of it. Default 30 s.
     #[must_use]
     pub fn message_progress(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.message_progress = timeout.into();
+        self.times.message_progress = timeout.into();
         self
     }
 
     /// How long a message may take from its first byte to its last. Default 120 s.
     #[must_use]
     pub fn message_total(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.message_total = timeout.into();
+        self.times.message_total = timeout.into();
         self
     }
 
     /// How long this side may leave messages unread before it admits that it lags. Default 30 s.
     #[must_use]
     pub fn slow_consumer(mut self, timeout: impl Into<Option<Duration>>) -> Self {
-        self.slow_consumer = timeout.into();
+        self.times.slow_consumer = timeout.into();
         self
     }
 

@@ -25,7 +25,7 @@ use rand_core::Rng;
 
 use super::clocks::MessageClocks;
 use super::close::{Cause, CloseCode, CloseError, CloseFrame, Closed};
-use super::config::Config;
+use super::config::{Config, Times};
 use super::deflate::{Deflater, Inflater};
 use super::error::Violation;
 use super::event::{Event, SendError, State};
@@ -60,9 +60,11 @@ pub struct Connection {
     flood: Flood,
     /// Whether a frame came.
     heard: bool,
-    pub(super) config: Config,
-    /// How it will have ended, once the transport has.
-    pub(super) ending: Option<Closed>,
+    /// Whether bytes came at a time that is not known.
+    noted: bool,
+    pub(super) times: Times,
+    /// How it will have ended, once the transport has. Boxed, because most of a life has none.
+    pub(super) ending: Option<Box<Closed>>,
     pub(super) closed: Option<Arc<Closed>>,
 }
 
@@ -83,9 +85,10 @@ impl Connection {
             ),
             life: Life::new(now, config.keepalive, rng),
             clocks: MessageClocks::new(now),
-            flood: Flood::default(),
+            flood: Flood::new(config.limits.pings_per_second),
             heard: false,
-            config: *config,
+            noted: false,
+            times: config.times,
             ending: None,
             closed: None,
         };
@@ -186,7 +189,7 @@ impl Connection {
     /// This side stops reading: deadlines on what the server does stand still, for at most
     /// [`Config::slow_consumer`].
     pub fn pause(&mut self, now: Instant) {
-        self.clocks.pause(now, &self.config);
+        self.clocks.pause(now, &self.times);
         self.life.pause(now);
         self.next = self.earliest();
     }
@@ -208,13 +211,13 @@ impl Connection {
         let frame = CloseFrame::new(code, reason)?;
         if self.state == State::Open {
             self.sender.close(&frame);
-            self.enter(State::LocalClosing, now + self.config.close_timeout);
-            self.ending = Some(Closed {
+            self.enter(State::LocalClosing, now + self.times.close_timeout);
+            self.ending = Some(Box::new(Closed {
                 code,
                 reason: frame.reason,
                 clean: false,
                 cause: Cause::Eof,
-            });
+            }));
         }
         Ok(())
     }
@@ -223,6 +226,14 @@ impl Connection {
     #[inline]
     pub fn handle_input(&mut self, now: Instant) {
         self.life.handle_inbound(now);
+    }
+
+    /// Bytes arrived in `rx`, and the clock was not asked when: they count as what came at the next
+    /// [`handle_timeout`](Self::handle_timeout), however early that is. A driver that calls it often
+    /// enough saves a look at the clock with every message.
+    #[inline]
+    pub fn note_input(&mut self) {
+        self.noted = true;
     }
 
     /// The server ended the transport.
@@ -237,6 +248,9 @@ impl Connection {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Instant, rng: &mut dyn Rng) {
+        if std::mem::take(&mut self.noted) {
+            self.life.handle_inbound(now);
+        }
         if now < self.next {
             return;
         }
@@ -247,7 +261,7 @@ impl Connection {
             if let Err(dead) = self.life.handle_timeout(now, rng) {
                 let missed = dead.missed;
                 self.finish(Closed::abnormal(Cause::KeepaliveTimeout { missed }));
-            } else if let Some(cause) = self.clocks.expired(now, &self.config) {
+            } else if let Some(cause) = self.clocks.expired(now, &self.times) {
                 let frame = CloseFrame::of(CloseCode::GOING_AWAY, "");
                 self.fail(now, &frame, cause);
             }
@@ -258,20 +272,27 @@ impl Connection {
     /// The message at the front of `rx`, where it is one short frame and all there, by itself: what
     /// most are. It asks for no answer, so neither [`poll_transmit`](Self::poll_transmit) nor
     /// [`poll_timeout`](Self::poll_timeout) has news. Where it is `None`,
-    /// [`poll_event`](Self::poll_event) says what there is. `now` may be when the bytes came.
+    /// [`poll_event`](Self::poll_event) says what there is. `now` is asked only where something
+    /// hangs on it: a violation, or [`Config::message_idle`].
     #[inline]
-    pub fn poll_short(&mut self, now: Instant, rx: &mut BytesMut) -> Option<Message> {
+    pub fn poll_short(
+        &mut self,
+        now: impl FnOnce() -> Instant,
+        rx: &mut BytesMut,
+    ) -> Option<Message> {
         if self.state != State::Open {
             return None;
         }
         match self.receiver.poll_short(rx)? {
             Ok(message) => {
                 self.heard = true;
-                self.clocks.message(now);
+                if self.times.message_idle.is_some() {
+                    self.clocks.message(now());
+                }
                 Some(message)
             }
             Err(violation) => {
-                self.violated(now, violation);
+                self.violated(now(), violation);
                 None
             }
         }
@@ -316,7 +337,7 @@ impl Connection {
                 Ok(None) => {
                     if self.receiver.is_partial() && self.state == State::Open {
                         self.clocks.partial(now, self.receiver.progress());
-                        self.next = self.next.min(self.clocks.deadline(&self.config));
+                        self.next = self.next.min(self.clocks.deadline(&self.times));
                     }
                     return Ok(None);
                 }
@@ -367,8 +388,7 @@ impl Connection {
         match control {
             Incoming::Message(message) => return Some(Event::Message(message)),
             Incoming::Ping(payload) => {
-                let most = self.config.limits.pings_per_second;
-                if self.flood.ping(now, most) {
+                if self.flood.ping(now) {
                     self.violated(now, Violation::PingFlood);
                 } else if self.state == State::Open {
                     self.sender.answer(&payload);
@@ -389,7 +409,7 @@ impl Connection {
 
     pub(super) fn earliest(&self) -> Instant {
         match self.state {
-            State::Open => self.life.deadline().min(self.clocks.deadline(&self.config)),
+            State::Open => self.life.deadline().min(self.clocks.deadline(&self.times)),
             _ => self.until,
         }
     }

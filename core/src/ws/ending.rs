@@ -15,7 +15,7 @@ impl Connection {
         let ours = self.state == State::LocalClosing;
         let cause = if ours { Cause::Local } else { Cause::Peer };
         if ours && !self.sender.is_closing() {
-            self.enter(State::WaitEof, now + self.config.eof_timeout);
+            self.enter(State::WaitEof, now + self.times.eof_timeout);
         } else {
             // One close, one timeout: the server's part does not start it anew.
             let until = if ours {
@@ -23,16 +23,16 @@ impl Connection {
                 self.until
             } else {
                 self.sender.close_at_once(&frame);
-                now + self.config.close_timeout
+                now + self.times.close_timeout
             };
             self.enter(State::RemoteClosing, until);
         }
-        self.ending = Some(Closed {
+        self.ending = Some(Box::new(Closed {
             code: frame.code,
             reason: frame.reason,
             clean: true,
             cause,
-        });
+        }));
     }
 
     pub(super) fn violated(&mut self, now: Instant, violation: Violation) {
@@ -53,18 +53,18 @@ impl Connection {
             clean: false,
             cause,
         }));
-        self.enter(State::WaitEof, now + self.config.eof_timeout);
+        self.enter(State::WaitEof, now + self.times.eof_timeout);
     }
 
     pub(super) fn close_written(&mut self, now: Instant) {
         if self.state == State::RemoteClosing {
-            self.enter(State::WaitEof, now + self.config.eof_timeout);
+            self.enter(State::WaitEof, now + self.times.eof_timeout);
         }
     }
 
     /// The transport ended.
     pub(super) fn end(&mut self, _now: Instant, cause: Cause) {
-        let closed = match (self.state, self.ending.take()) {
+        let closed = match (self.state, self.ending.take().map(|ending| *ending)) {
             (State::Closed, _) => return,
             // Our code, but nobody answered it.
             (State::LocalClosing, Some(ending)) => Closed { cause, ..ending },

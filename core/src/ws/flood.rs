@@ -8,8 +8,10 @@ use crate::time::Instant;
 const SECONDS: u8 = 10;
 
 /// Counts pings by the second.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Flood {
+    /// Pings in a second that are not too many.
+    most: u32,
     since: Instant,
     count: u32,
     /// Seconds before this one that had too many.
@@ -17,12 +19,21 @@ pub(super) struct Flood {
 }
 
 impl Flood {
+    pub(super) fn new(most: u32) -> Self {
+        Self {
+            most,
+            since: Instant::ORIGIN,
+            count: 0,
+            hot: 0,
+        }
+    }
+
     /// Counts a ping, and says whether it is one too many.
-    pub(super) fn ping(&mut self, now: Instant, most: u32) -> bool {
+    pub(super) fn ping(&mut self, now: Instant) -> bool {
         let second = Duration::from_secs(1);
         let gone = now - self.since;
         if gone >= second {
-            let goes_on = self.count > most && gone < second * 2;
+            let goes_on = self.count > self.most && gone < second * 2;
             self.hot = if goes_on { self.hot + 1 } else { 0 };
             self.since = now;
             self.count = 0;

@@ -1,22 +1,19 @@
 //! Frames on the wire (RFC 6455 section 5.2): heads read in place, frames written masked.
 //!
-//! What tungstenite is used for stands here and nowhere else: its opcodes, close codes, the writer
-//! of a frame's head and the accept key. Its reader is not used, because it costs twice as much.
+//! What tungstenite is used for stands here and nowhere else: its opcodes, close codes and the accept
+//! key. Its reader and writer of heads are not used, because they cost twice as much.
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use rand_core::Rng;
-use tungstenite::protocol::frame::FrameHeader;
 use tungstenite::protocol::frame::coding;
 
 use super::error::Violation;
-use super::mask::mask;
+use super::mask::{mask, masked};
+use crate::buf::WriteBuf;
 
 pub(super) use tungstenite::Utf8Bytes;
 pub(super) use tungstenite::handshake::derive_accept_key as accept_key;
 pub(super) use tungstenite::protocol::frame::coding::{Control, Data, OpCode};
-
-/// The longest head: two bytes, a length of eight, a key of four.
-const MAX_HEAD: usize = 14;
 
 /// The head of a frame from the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,27 +111,43 @@ impl Kind {
     }
 }
 
-/// Writes one frame: the payload is copied once, and masked where it then lies.
+/// The bit of a head's second byte that says that a key follows.
+const MASKED: u8 = 0x80;
+
+/// Writes a short frame: the payload is copied once, and masked where it then lies.
 pub(super) fn write(kind: Kind, payload: &[u8], out: &mut BytesMut, rng: &mut dyn Rng) {
     let key = rng.next_u32().to_ne_bytes();
-    let head = FrameHeader {
-        is_final: kind.fin,
-        rsv1: kind.rsv1,
-        rsv2: false,
-        rsv3: false,
-        opcode: kind.opcode,
-        mask: Some(key),
-    };
-    let mut space = [0; MAX_HEAD];
-    let mut left = &mut space[..];
-    let written = head.format(payload.len() as u64, &mut left);
-    debug_assert!(written.is_ok(), "the longest head fits");
-    let size = MAX_HEAD - left.len();
-    out.reserve(size + payload.len());
-    out.extend_from_slice(&space[..size]);
+    write_head(kind, payload.len(), key, out);
     let at = out.len();
     out.extend_from_slice(payload);
     mask(&mut out[at..], key);
+}
+
+/// Writes a long frame: the payload is masked where it is, or while it is copied, and chained.
+pub(super) fn write_long(kind: Kind, payload: Bytes, out: &mut WriteBuf, rng: &mut dyn Rng) {
+    let key = rng.next_u32().to_ne_bytes();
+    write_head(kind, payload.len(), key, out.tail());
+    out.put_bytes(masked(payload, key));
+}
+
+/// The length in the shortest form that it has, and the mask bit, which every frame of a client has.
+#[inline]
+fn write_head(kind: Kind, len: usize, key: [u8; 4], out: &mut BytesMut) {
+    let fin = u8::from(kind.fin) << 7;
+    let first = fin | u8::from(kind.rsv1) << 6 | u8::from(kind.opcode);
+    let [a, b, c, d] = key;
+    match len {
+        0..126 => out.extend_from_slice(&[first, MASKED | len as u8, a, b, c, d]),
+        126..0x1_0000 => {
+            let [high, low] = (len as u16).to_be_bytes();
+            out.extend_from_slice(&[first, MASKED + 126, high, low, a, b, c, d]);
+        }
+        _ => {
+            out.extend_from_slice(&[first, MASKED + 127]);
+            out.extend_from_slice(&(len as u64).to_be_bytes());
+            out.extend_from_slice(&key);
+        }
+    }
 }
 
 /// Whether a close code may come in a Close frame: RFC 6455 section 7.4, and 1014, which was
@@ -156,6 +169,33 @@ mod tests {
         assert_eq!(head(b"\x82\x7f\0\0\0\0\0\x01\0\0").size, 10);
         assert!(!head(b"\x01\x03Hel").fin);
         assert_eq!(head(b"\x80\x02lo").opcode, OpCode::Data(Data::Continue));
+    }
+
+    #[test]
+    fn heads_are_written_with_every_form_of_length_and_read_back() {
+        let key = [1, 2, 3, 4];
+        for len in [0, 125, 126, 0xffff, 0x1_0000, 1 << 40] {
+            for (fin, rsv1) in [(true, false), (false, true)] {
+                let opcode = OpCode::Data(Data::Text);
+                let kind = Kind { opcode, fin, rsv1 };
+                let mut out = BytesMut::new();
+                write_head(kind, len, key, &mut out);
+                let size = out.len() - key.len();
+                assert_eq!(out[size..], key);
+                // The server's side of it: the mask bit is what it expects.
+                assert_eq!(out[1] & 0x80, 0x80);
+                out[1] &= 0x7f;
+                let len = len as u64;
+                let head = Head {
+                    fin,
+                    rsv1,
+                    opcode,
+                    len,
+                    size,
+                };
+                assert_eq!(parse(&out), Ok(Some(head)));
+            }
+        }
     }
 
     #[test]

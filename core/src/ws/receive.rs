@@ -128,8 +128,8 @@ impl Receiver {
         if rx.len() < 2 + len || len > most || self.is_partial() {
             return None;
         }
-        rx.advance(2);
-        let payload = rx.split_to(len).freeze();
+        let mut payload = rx.split_to(2 + len).freeze();
+        payload.advance(2);
         self.progress += len as u64;
         Some(if first == 0x82 {
             Ok(Message::Binary(payload))

@@ -6,7 +6,7 @@
 
 use std::collections::VecDeque;
 
-use bytes::{Buf, Bytes};
+use bytes::Bytes;
 use rand_core::Rng;
 
 use super::close::CloseFrame;
@@ -22,6 +22,9 @@ const DATA_MARK: usize = 64 * 1024;
 /// Pongs are added while less than that waits: a server that pings without reading the answers
 /// gets one when it reads.
 const CONTROL_MARK: usize = DATA_MARK + 4 * 1024;
+
+/// A payload at least this long is not copied behind its head, but chained.
+const LONG: usize = 4 * 1024;
 
 /// Pongs that may wait. RFC 6455 section 5.5.3 lets older pings go unanswered.
 const MOST_PONGS: usize = 16;
@@ -160,22 +163,19 @@ impl Sender {
             .filter(|_| compress == Compress::Auto);
         let packed = deflater.and_then(|deflater| deflater.deflate(&message));
         let compressed = packed.is_some();
-        let payload = match &packed {
-            Some(bytes) => bytes,
-            None => message.as_bytes(),
-        };
+        let payload = packed.unwrap_or_else(|| message.into_bytes());
         if payload.len() <= self.fragment_above {
             let kind = Kind {
                 opcode: OpCode::Data(opcode),
                 fin: true,
                 rsv1: compressed,
             };
-            self.write(kind, payload, tx, rng);
+            self.write_data(kind, payload, tx, rng);
         } else {
             self.current = Some(Outgoing {
                 opcode,
                 compressed,
-                rest: packed.unwrap_or_else(|| message.into_bytes()),
+                rest: payload,
             });
         }
     }
@@ -226,12 +226,22 @@ impl Sender {
             fin,
             rsv1: message.compressed,
         };
-        self.write(kind, message.rest.get(..len).unwrap_or_default(), tx, rng);
-        message.rest.advance(len);
+        let piece = message.rest.split_to(len);
+        self.write_data(kind, piece, tx, rng);
         // RFC 7692 section 6.1: the bit is set on the first fragment alone.
         (message.opcode, message.compressed) = (Data::Continue, false);
         self.current = (!fin).then_some(message);
         true
+    }
+
+    #[inline]
+    fn write_data(&mut self, kind: Kind, payload: Bytes, tx: &mut WriteBuf, rng: &mut dyn Rng) {
+        if payload.len() < LONG {
+            return self.write(kind, &payload, tx, rng);
+        }
+        let before = tx.len();
+        frame::write_long(kind, payload, tx, rng);
+        self.written += (tx.len() - before) as u64;
     }
 
     #[inline]

@@ -13,14 +13,21 @@
 //! that a client has given up, so it works for nobody while the backlog lasts. That is what holds
 //! a server down after its fault has ended: a metastable failure (Bronson et al., "Metastable
 //! failures in distributed systems", 2021).
+//!
+//! A [`Scenario`] has variants of it: last come first served, a server that drops what its deadline
+//! has passed, one whose refusals cost work, shards that fail in turn, and services between the
+//! clients and the server, which answer at once but call the next layer, and retry, for each attempt
+//! of the layer above.
 
+mod latency;
 mod limit;
 mod scenario;
 mod server;
 mod tally;
 mod world;
 
+pub use latency::Latencies;
 pub use limit::Limit;
-pub use scenario::{Fault, Policy, Scenario};
+pub use scenario::{Fault, Order, Policy, Scenario};
 pub use tally::{Report, Second};
 pub use world::simulate;

@@ -20,11 +20,27 @@ pub struct Scenario {
     pub service: Duration,
     /// Requests that wait for a worker, at most. One more is refused.
     pub queue: usize,
-    /// How long a client waits for a response.
+    /// Which of those that wait is next.
+    pub order: Order,
+    /// What it costs a worker to refuse one.
+    pub reject_cost: Duration,
+    /// The server is so many, each with its share of the workers and of the queue. A request is for
+    /// one of them, and so is its retry.
+    pub shards: usize,
+    /// How long a client waits for a response. With layers each waits so much longer than the one
+    /// below it.
     pub patience: Duration,
+    /// Layers of calls: 1, the clients call the server; 2, they call a service that calls it; and
+    /// so on. Each retries.
+    pub layers: usize,
+    /// Instances of each service between the clients and the server, each with a retry budget of
+    /// its own.
+    pub instances: usize,
+    /// A retry says that it is one, and what is called on behalf of a retry is called once.
+    pub marks_retries: bool,
     /// What goes wrong.
     pub fault: Fault,
-    /// How long it does.
+    /// How long it does. With shards it rolls: each in turn has its share of that time.
     pub fault_for: Duration,
     /// Before the fault: long enough for the budgets to know their traffic.
     pub before: Duration,
@@ -46,7 +62,13 @@ impl Default for Scenario {
             workers: 25,
             service: Duration::from_millis(20),
             queue: 5_000,
+            order: Order::Fifo,
+            reject_cost: Duration::ZERO,
+            shards: 1,
             patience: Duration::from_secs(1),
+            layers: 1,
+            instances: 10,
+            marks_retries: false,
             fault: Fault::Slow(10.0),
             fault_for: Duration::from_secs(30),
             before: Duration::from_secs(70),
@@ -58,17 +80,43 @@ impl Default for Scenario {
 }
 
 impl Scenario {
+    /// A tenth of the default: 100 clients, and a tenth of the capacity.
+    pub fn small() -> Self {
+        Self {
+            clients: 100,
+            rate: 100.0,
+            workers: 5,
+            service: Duration::from_millis(40),
+            queue: 500,
+            ..Self::default()
+        }
+    }
+
+    /// Requests a second that the server can serve when all is well.
+    pub fn capacity(&self) -> f64 {
+        self.workers as f64 / self.service.as_secs_f64()
+    }
+
     /// The share of its capacity that the server needs when all is well.
     pub fn load(&self) -> f64 {
-        self.rate * self.service.as_secs_f64() / self.workers as f64
+        self.rate / self.capacity()
     }
 
     /// The same with the rate that makes for this load.
     #[must_use]
     pub fn with_load(self, load: f64) -> Self {
-        let rate = load * self.workers as f64 / self.service.as_secs_f64();
+        let rate = load * self.capacity();
         Self { rate, ..self }
     }
+}
+
+/// Which of the waiting requests a worker takes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Order {
+    /// The one that has waited longest.
+    Fifo,
+    /// The one that came last.
+    Lifo,
 }
 
 /// What goes wrong with the server.
@@ -78,6 +126,9 @@ pub enum Fault {
     None,
     /// Each request takes so many times longer: the capacity shrinks by as much.
     Slow(f64),
+    /// This share of the workers is left, one at least: the capacity shrinks, and a request that
+    /// is served takes no longer.
+    Cut(f64),
     /// Connections are refused at once.
     Refused,
     /// Requests are taken and not worked on.

@@ -1,9 +1,11 @@
-//! One server: workers, a bounded queue, first come first served.
+//! One server, or one shard of it: workers and a bounded queue.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
 use rand_core::Rng;
+
+use super::scenario::{Fault, Order, Scenario};
 
 /// A request at the server: which call's, and which of all attempts.
 pub(super) type Job = (usize, u64);
@@ -21,59 +23,102 @@ pub(super) enum Admission {
 
 #[derive(Debug)]
 pub(super) struct Server {
-    idle: usize,
+    workers: usize,
+    busy: usize,
     queue: VecDeque<Job>,
     room: usize,
+    order: Order,
     mean: f64,
-    /// Times longer than usual.
-    pub(super) slowness: f64,
-    /// Takes requests and works on none.
-    pub(super) stalled: bool,
+    reject_cost: Duration,
+    /// Work that refusals have made, for the worker that begins next.
+    debt: Duration,
+    fault: Fault,
+    faulty: bool,
 }
 
 impl Server {
-    pub(super) fn new(workers: usize, room: usize, mean: Duration) -> Self {
+    /// One of the scenario's shards.
+    pub(super) fn new(scenario: &Scenario) -> Self {
         Self {
-            idle: workers,
+            workers: scenario.workers / scenario.shards,
+            busy: 0,
             queue: VecDeque::new(),
-            room,
-            mean: mean.as_secs_f64(),
-            slowness: 1.0,
-            stalled: false,
+            room: scenario.queue / scenario.shards,
+            order: scenario.order,
+            mean: scenario.service.as_secs_f64(),
+            reject_cost: scenario.reject_cost,
+            debt: Duration::ZERO,
+            fault: scenario.fault,
+            faulty: false,
         }
     }
 
+    pub(super) fn set_faulty(&mut self, faulty: bool) {
+        self.faulty = faulty;
+    }
+
+    /// What is wrong with it now.
+    pub(super) fn fault(&self) -> Fault {
+        if self.faulty { self.fault } else { Fault::None }
+    }
+
     pub(super) fn admit(&mut self, job: Job) -> Admission {
-        if self.idle > 0 && !self.stalled {
-            self.idle -= 1;
+        if self.has_idle() {
+            self.busy += 1;
             Admission::Served
         } else if self.queue.len() < self.room {
             self.queue.push_back(job);
             Admission::Queued
         } else {
+            // One that is stalled has nothing better to do.
+            if self.fault() != Fault::Stalled {
+                self.debt += self.reject_cost;
+            }
             Admission::Full
         }
     }
 
     /// A worker has finished.
     pub(super) fn release(&mut self) {
-        self.idle += 1;
+        self.busy -= 1;
     }
 
     /// The next request for an idle worker.
     pub(super) fn next(&mut self) -> Option<Job> {
-        if self.idle == 0 || self.stalled {
+        if !self.has_idle() {
             return None;
         }
-        let job = self.queue.pop_front()?;
-        self.idle -= 1;
+        let job = match self.order {
+            Order::Fifo => self.queue.pop_front(),
+            Order::Lifo => self.queue.pop_back(),
+        }?;
+        self.busy += 1;
         Some(job)
     }
 
     /// How long a request takes that begins now.
-    pub(super) fn service_time(&self, rng: &mut dyn Rng) -> Duration {
-        Duration::from_secs_f64(exponential(self.mean * self.slowness, rng))
+    pub(super) fn service_time(&mut self, rng: &mut dyn Rng) -> Duration {
+        let slowness = match self.fault() {
+            Fault::Slow(times) => times,
+            _ => 1.0,
+        };
+        let debt = std::mem::take(&mut self.debt);
+        Duration::from_secs_f64(exponential(self.mean * slowness, rng)) + debt
     }
+
+    fn has_idle(&self) -> bool {
+        let workers = match self.fault() {
+            Fault::Stalled => 0,
+            Fault::Cut(share) => share_of(self.workers, share).max(1),
+            _ => self.workers,
+        };
+        self.busy < workers
+    }
+}
+
+#[allow(clippy::cast_sign_loss, reason = "a share of a count is none below 0")]
+fn share_of(count: usize, share: f64) -> usize {
+    (count as f64 * share).round() as usize
 }
 
 /// A draw from the exponential distribution.

@@ -45,6 +45,8 @@ enum Kind {
     SizedFactory,
     OneShot,
     SizedOneShot,
+    Spooled,
+    SizedSpooled,
 }
 
 /// All that a script says.
@@ -82,6 +84,8 @@ fn work(script: &mut Script<'_>, number: usize) -> Work {
         Kind::SizedFactory,
         Kind::OneShot,
         Kind::SizedOneShot,
+        Kind::Spooled,
+        Kind::SizedSpooled,
     ];
     let longest = [1, 20, 2_000, 200_000][script.below(4)];
     let len = script.below(longest);
@@ -268,6 +272,8 @@ fn body(work: &Work, handle: &Handle) -> Body {
         Kind::SizedFactory => Body::factory(stream, Some(length)),
         Kind::OneShot => Body::stream(stream()),
         Kind::SizedOneShot => Body::sized_stream(stream(), length),
+        Kind::Spooled => Body::spooled(stream(), None),
+        Kind::SizedSpooled => Body::spooled(stream(), Some(length)),
     }
 }
 

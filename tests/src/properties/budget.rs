@@ -64,6 +64,14 @@ impl History {
         }
         may
     }
+
+    fn refund(&mut self, now: Instant, paid: Instant, cost: u64) {
+        self.refill(now);
+        self.tokens = (self.tokens + cost).min(self.cap(now));
+        if let Some(place) = self.retries.iter().position(|at| *at == paid) {
+            self.retries.remove(place);
+        }
+    }
 }
 
 /// Runs the script on the budget and on the history, and checks what a budget is for: over any ten
@@ -82,9 +90,9 @@ pub fn budget_ops(data: &[u8]) {
         refilled: now,
         ..History::default()
     };
-    let (mut successes, mut spent) = (0_u64, 0_u64);
+    let (mut successes, mut spent, mut payments) = (0_u64, 0_u64, Vec::new());
     while !script.is_over() {
-        match script.below(8) {
+        match script.below(9) {
             0..=2 => {
                 for _ in 0..=script.below(32) {
                     budget.handle_first_attempt(now);
@@ -106,7 +114,17 @@ pub fn budget_ops(data: &[u8]) {
                 };
                 let paid = budget.withdraw(now, cost);
                 assert_eq!(paid, history.withdraw(now, milli), "at {now}");
-                spent += if paid { milli } else { 0 };
+                if paid {
+                    spent += milli;
+                    payments.push((now, cost, milli));
+                }
+            }
+            8 if !payments.is_empty() => {
+                let (paid, cost, milli) = payments.swap_remove(script.below(payments.len()));
+                budget.refund(now, paid, cost);
+                history.refund(now, paid, milli);
+                spent -= milli;
+                assert_eq!(u64::from(budget.tokens()), history.tokens, "at {now}");
             }
             6 => now = now + Duration::from_millis(script.below(256) as u64 * 7),
             _ => now = now + Duration::from_millis(script.below(256) as u64 * 131),

@@ -6,8 +6,6 @@ mod model;
 mod reading;
 mod tables;
 
-use std::sync::Arc;
-
 use fulmar_core::budget::Budget;
 use fulmar_core::call::{Call, Outcome, Verdict};
 use fulmar_core::fault::{Fate, Fault, FaultKind, Phase};
@@ -60,10 +58,11 @@ impl World {
         let overall = reading::overall(script, self.now);
         let mut run = Run {
             model: Model::new(request, rules, self.budget.clone()),
-            call: Call::new(request, Arc::new(rules.policy())),
+            call: rules.call(request),
             overall,
             number: 0,
             failed: 0,
+            recorded: 0,
             unsafe_to_repeat: false,
         };
         self.budget.handle_first_attempt(self.now);
@@ -199,6 +198,8 @@ struct Run {
     overall: Option<Instant>,
     number: u32,
     failed: u32,
+    /// The attempt that has a record.
+    recorded: u32,
     unsafe_to_repeat: bool,
 }
 
@@ -281,9 +282,11 @@ impl Run {
         {
             return;
         }
-        self.failed += 1;
+        // The body of a response whose status was recorded: it is the same record.
+        let is_new = std::mem::replace(&mut self.recorded, self.number) != self.number;
+        self.failed += u32::from(is_new);
         let last = self.call.attempts().last().expect("a record");
-        assert_eq!((last.number, last.ended), (self.number, now));
+        assert_eq!((u32::from(last.number), last.ended), (self.number, now));
         let bytes = match end {
             End::Head(head) => (head.accepted, head.response_bytes),
             End::Failure(facts) => (facts.accepted, facts.response_bytes),
@@ -291,7 +294,7 @@ impl Run {
         assert_eq!((last.sent, last.received), bytes);
         assert_eq!(last.outcome, outcome);
         assert_eq!(last.fate, self.model.row(end).fate);
-        assert_eq!(last.delay.is_none(), self.number == 1);
+        assert_eq!(last.delay().is_none(), self.number == 1);
         let kept = self.call.attempts().len() as u32;
         assert!(kept <= 16);
         assert_eq!(kept + self.call.dropped(), self.failed);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use fulmar_core::deadline::{Clocks, Timeouts};
+use fulmar_core::deadline::{Clocks, Reading, Timeouts};
 use fulmar_core::fault::Phase;
 use fulmar_core::time::Instant;
 
@@ -16,6 +16,7 @@ enum Event {
     Progress(usize),
     Restart,
     Suspend(bool),
+    Read(Reading),
     End,
 }
 
@@ -125,10 +126,20 @@ impl Log {
         None
     }
 
+    /// Whether `total` counts: not while the body is read in pieces, if those are not covered.
+    fn is_covered(&self) -> bool {
+        let reading = self.events.iter().rev().find_map(|(_, event)| match event {
+            Event::Read(reading) => Some(*reading),
+            _ => None,
+        });
+        self.timeouts.total_covers_body || reading != Some(Reading::Pieces)
+    }
+
     fn overall(&self) -> Option<u64> {
         let total = self
             .timeouts
             .total
+            .filter(|_| self.is_covered())
             .map(|total| u128::from(self.start) + total.as_nanos());
         let total = total
             .and_then(|at| u64::try_from(at).ok())
@@ -218,13 +229,15 @@ fn timeouts(script: &mut Script<'_>) -> Timeouts {
 }
 
 fn event(script: &mut Script<'_>) -> Event {
-    match script.below(15) {
+    match script.below(17) {
         0 => Event::Begin,
         1..=6 => Event::Enter(Phase::ALL[script.below(Phase::COUNT)]),
         7 | 8 => Event::Progress(script.below(3)),
         9 => Event::Restart,
         10 | 11 => Event::Suspend(true),
         12 | 13 => Event::Suspend(false),
+        14 => Event::Read(Reading::Pieces),
+        15 => Event::Read(Reading::Whole),
         _ => Event::End,
     }
 }
@@ -236,6 +249,7 @@ fn apply(clocks: &mut Clocks, now: u64, event: Event) {
         Event::Progress(bytes) => clocks.progress(at(now), bytes),
         Event::Restart => clocks.restart(at(now)),
         Event::Suspend(suspended) => clocks.suspended(at(now), suspended),
+        Event::Read(reading) => clocks.reads(reading),
         Event::End => clocks.end_attempt(at(now)),
     }
 }
@@ -257,6 +271,7 @@ pub fn clocks_steps(data: &[u8]) {
     };
     let mut timeouts = timeouts(&mut script);
     timeouts.total = limit(&mut script).map(|total| total.saturating_mul(8));
+    timeouts.total_covers_body = script.below(2) > 0;
     let deadline = match script.byte() {
         byte @ 0..64 => Some(now.saturating_add(u64::from(byte))),
         _ => None,
@@ -301,7 +316,7 @@ pub fn clocks_steps(data: &[u8]) {
 /// the same deadline, and not back from the exchange to the dial.
 fn keeps_bound(log: &Log, event: Event) -> bool {
     match event {
-        Event::Begin | Event::End => false,
+        Event::Begin | Event::End | Event::Read(_) => false,
         Event::Enter(to) => match log.doing(log.events.len()) {
             Doing::In(from) => from < Phase::Write || to >= Phase::Write,
             Doing::Begun | Doing::Resting => true,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fulmar_core::deadline::{Clocks, DeadlineHeader, Timeouts};
+use fulmar_core::deadline::{Clocks, DeadlineHeader, Telling, Timeouts};
 use fulmar_core::fault::Phase;
 use fulmar_core::time::Instant;
 
@@ -106,8 +106,8 @@ pub fn i2_5_no_time_is_unaccounted(data: &[u8]) {
     });
 }
 
-/// I2.6: what is told of a deadline never grows from attempt to attempt, and is at most what is
-/// left. (Attempts a millisecond apart are told less each.)
+/// I2.6: what is told of a deadline shrinks from attempt to attempt, and is at most what is left
+/// beyond half a round trip, however long that takes.
 ///
 /// # Panics
 ///
@@ -122,21 +122,28 @@ pub fn i2_6_what_is_told_of_a_deadline_shrinks(data: &[u8]) {
     let header = headers[script.below(3)];
     let deadline = Instant::from_nanos(super::backoff::number(&mut script) >> 16);
     let (mut now, mut told) = (Instant::ORIGIN, Duration::MAX);
+    let mut telling = Telling::new(header);
     while !script.is_over() {
-        now = now + Duration::from_micros(1_000 + script.below(65_536) as u64 * 50);
-        let Some(value) = header.value(now, deadline) else {
+        now = now + Duration::from_micros(script.below(65_536) as u64 * 50);
+        let rtt = match script.below(256) as u64 {
+            0 => None,
+            n => Some(Duration::from_micros(n * n * 10)),
+        };
+        let way = Duration::from_millis(2).max(rtt.unwrap_or_default() / 2);
+        let Some(value) = telling.value(now, deadline, rtt) else {
+            let unit = Duration::from_millis(1);
             assert!(
-                deadline - now < Duration::from_millis(3),
-                "{now} of {deadline}"
+                deadline - now < way + unit || told <= unit,
+                "{now} of {deadline}, {rtt:?}"
             );
             continue;
         };
         let left = header.parse(value.as_bytes()).expect("its own value");
-        assert!(left <= deadline - now, "{value} at {now} of {deadline}");
-        // Coarse units may say the same of long deadlines; never more.
-        assert!(left <= told, "{value} at {now} of {deadline}");
-        let is_fine = deadline - now < Duration::from_secs(99);
-        assert!(!is_fine || left < told, "{value} at {now} of {deadline}");
+        assert!(
+            left + way <= deadline - now,
+            "{value} at {now} of {deadline}"
+        );
+        assert!(left < told, "{value} at {now} of {deadline}");
         told = left;
     }
 }

@@ -90,8 +90,8 @@ impl Run {
                     fresh: script.below(4) == 0,
                     repeatable: script.below(4) > 0,
                     probe: route == ROUTES[2],
-                    per_origin: None,
                     tag: 0,
+                    ..Ask::default()
                 };
                 let lease = self.pool.checkout(now, route, ask);
                 self.take(&lease);

@@ -12,6 +12,7 @@ pub mod dns;
 pub mod h1;
 pub mod head;
 pub mod jumps;
+pub mod limiter;
 pub mod pool;
 pub mod retry_after;
 pub mod script;

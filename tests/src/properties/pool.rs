@@ -1,7 +1,14 @@
 //! The pool against a model that searches vectors, and its invariants after every step.
 
+mod asks;
+mod crowd;
+mod following;
+mod invariants;
+mod kills;
+mod lanes;
 mod model;
 mod shared;
+mod turns;
 
 use std::convert::Infallible;
 use std::time::Duration;
@@ -13,8 +20,20 @@ use fulmar_core::pool::{
 use fulmar_core::rand_core::TryRng;
 use fulmar_core::time::Instant;
 
+pub use self::asks::pool_asks;
+pub use self::following::pool_following_ops;
+pub use self::invariants::{
+    i3_1_connections_add_up_and_stay_within_the_limits, i3_2_who_gives_up_leaves_nothing_behind,
+    i3_3_who_asked_first_is_served_first, i3_5_a_connection_is_in_one_place,
+    i3_6_shared_connections_stay_within_their_capacity,
+    i3_7_a_cold_burst_opens_one_shared_connection, i3_7_no_more_dials_than_askers,
+    i3_8_the_work_of_one_tick_is_bounded,
+};
+pub use self::kills::{Killed, i3_9_a_killed_connection_fails_no_request};
+pub use self::lanes::pool_lanes;
 use self::model::{Model, Numbers, Out};
 pub use self::shared::pool_shared_ops;
+pub use self::turns::i3_4_no_route_starves;
 use super::script::Script;
 
 const ROUTES: [&str; 4] = [
@@ -48,17 +67,21 @@ impl TryRng for Draw {
     }
 }
 
-/// Runs the script on the pool and on the model, and compares all that can be seen.
+/// Runs the script on the pool and on the model, and compares all that can be seen. Returns how many
+/// operations it had.
 ///
 /// # Panics
 ///
 /// Where they differ, or an invariant does not hold.
-pub fn pool_ops(data: &[u8]) {
+pub fn pool_ops(data: &[u8]) -> u64 {
     let mut run = Run::new(Script::new(data));
+    let mut operations = 0;
     while !run.script.is_over() && run.step() {
         run.compare();
+        operations += 1;
     }
     run.wind_down();
+    operations
 }
 
 struct Run<'a> {
@@ -156,8 +179,8 @@ impl<'a> Run<'a> {
             repeatable: flags & 0x0c != 0,
             // c.test is capable of more than it turns out to do.
             probe: r == 2,
-            per_origin: None,
             tag: self.asked as u64,
+            ..Ask::default()
         };
         self.asked += 1;
         let preview = self.pool.preview(self.now, ROUTES[r], ask);

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bytes::Buf;
+use fulmar_core::lane::Lane;
 use fulmar_core::session::{
-    Config, ConnectFailure, Delivery, DropReason, Event, Lane, MessageId, OnFull, Outgoing,
-    Receipt, SlowConsumer, State,
+    Config, ConnectFailure, Delivery, DropReason, Event, MessageId, OnFull, Outgoing, Receipt,
+    SlowConsumer, State,
 };
 use fulmar_core::ws::CloseCode;
 

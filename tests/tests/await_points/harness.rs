@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use fulmar_sim::{Client, Handle, Sim};
+use fulmar_sim::{Client, Handle, Holdings, Sim};
 
 use crate::support::{assert_quiet, builder, ms, secs, text};
 
@@ -143,11 +143,30 @@ async fn rival(client: Client) {
     assert_eq!(body, "hello".repeat(5), "the rival suffers");
 }
 
+/// Places and deadlines are free again, and buffers are back: as many as the client had, and no
+/// more than were ever used at once.
+#[track_caller]
+fn assert_given_back(client: &Client, before: &Holdings) {
+    let now = client.holdings();
+    let taken = (
+        now.deadlines,
+        now.in_flight,
+        now.queued,
+        now.websockets,
+        now.websockets_queued,
+    );
+    assert_eq!(taken, (0, 0, 0, 0, 0), "{now:?}");
+    let spare = before.spare_buffers..=before.spare_buffers.max(2);
+    assert!(spare.contains(&now.spare_buffers), "{before:?}, {now:?}");
+    assert!(now.spare_bytes <= now.spare_buffers * (64 << 10), "{now:?}");
+}
+
 async fn scene(operation: &Operation, client: Client, handle: Handle, point: Point) -> bool {
     let count = Arc::new(());
     if operation.is_warm {
         text(&client, "http://api.test/warm").await.unwrap();
     }
+    let before = client.holdings();
     let mut other: Option<Act> = None;
     if operation.has_rival {
         // It is polled first, and so has the place.
@@ -174,6 +193,7 @@ async fn scene(operation: &Operation, client: Client, handle: Handle, point: Poi
     }
     handle.sleep(operation.quiet).await;
     assert_quiet(client.gauges());
+    assert_given_back(&client, &before);
     assert_eq!(
         Arc::strong_count(&count),
         1,
@@ -182,6 +202,7 @@ async fn scene(operation: &Operation, client: Client, handle: Handle, point: Poi
     (operation.next)(client.clone(), handle.clone()).await;
     handle.sleep(secs(40)).await;
     assert_quiet(client.gauges());
+    assert_given_back(&client, &before);
     let gauges = client.gauge_reader();
     drop(client);
     handle.sleep(secs(1)).await;
@@ -200,6 +221,7 @@ fn is_done_before(operation: &'static Operation, seed: u64, point: Point) -> boo
         .tls(fulmar_tests::toy_tls::ToyConnector)
         .pool(pool)
         .websocket_limits(1, 1)
+        .max_in_flight(2)
         .build()
         .unwrap();
     sim.watch(&client);

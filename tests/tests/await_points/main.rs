@@ -2,8 +2,9 @@
 //!
 //! An operation runs in the simulator and is dropped: before its first poll, right after each poll,
 //! and after each wake instead of the poll that would follow. Afterwards no place in the pool, no
-//! waiter, no socket on either side, no registered waker and no place of a WebSocket is taken, and
-//! the same client, which may have one connection, does the next thing. Each poll brings another
+//! waiter, no socket on either side, no registered waker or deadline, no place in flight and none of a
+//! WebSocket is taken, buffers are back, and the same client, which may have one connection, does the
+//! next thing. What a retry that was not begun cost is checked apart: see [`tokens`]. Each poll brings another
 //! waker, and only the last one wakes: whoever keeps an older one hangs.
 //!
 //! Places in the pool, waiters and wakers are back within a second of virtual time, except for a
@@ -22,8 +23,11 @@ mod support;
 
 mod groups;
 mod harness;
+mod holdings;
 mod requests;
+mod sessions;
 mod sockets;
 mod threads;
+mod tokens;
 mod waiters;
 mod world;

@@ -48,7 +48,7 @@ pub(crate) fn quick() -> Retry {
     Retry::new(3).backoff(backoff).throttle(backoff)
 }
 
-struct Kilobytes(usize);
+pub(crate) struct Kilobytes(usize);
 
 impl futures_core::Stream for Kilobytes {
     type Item = std::io::Result<Bytes>;
@@ -62,7 +62,7 @@ impl futures_core::Stream for Kilobytes {
     }
 }
 
-fn kilobytes(count: usize) -> Kilobytes {
+pub(crate) fn kilobytes(count: usize) -> Kilobytes {
     Kilobytes(count)
 }
 
@@ -260,6 +260,29 @@ operations! {
                 }
             })
             .await;
+        }),
+        ..PLAIN
+    };
+    upgrade_of_a_connection_on_which_nothing_comes: 2, Operation {
+        act: |c, h| act(async move {
+            let call = c.get("http://deaf.test/").upgrade("shout").send().await.unwrap();
+            let mut stream = call.upgrade().await.unwrap();
+            let reads = poll_fn(|cx| Pin::new(&mut stream).poll_read(cx, &mut [0; 9]));
+            crate::support::until(&h, c.deadline(secs(1)), reads).await;
+        }),
+        ..PLAIN
+    };
+    upgrade_that_is_closed_behind_what_nobody_reads: 3, Operation {
+        act: |c, h| act(async move {
+            let call = c.get("http://deaf.test/").upgrade("shout").send().await.unwrap();
+            let mut stream = call.upgrade().await.unwrap();
+            let much = vec![b'x'; 16 << 10];
+            let writes = async {
+                while poll_fn(|cx| Pin::new(&mut stream).poll_write(cx, &much)).await.is_ok() {}
+            };
+            crate::support::until(&h, c.deadline(ms(5)), writes).await;
+            let closes = poll_fn(|cx| Pin::new(&mut stream).poll_close(cx));
+            crate::support::until(&h, c.deadline(secs(1)), closes).await;
         }),
         ..PLAIN
     };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fulmar_sim::{Fault, Retry, Sim};
+use fulmar_sim::{Client, Fault, RequestBuilder, Retry, Sim};
 use futures_core::Stream;
 
 use super::support::{assert_quiet, at, builder, client, ms, secs};
@@ -196,6 +196,141 @@ fn the_first_error_of_a_batch_that_must_succeed_cancels_the_rest() {
     assert_eq!(run.leaks(), [""; 0]);
 }
 
+/// Requests without end, and how many of them were taken.
+fn endless(
+    client: &Client,
+    first: &[&str],
+) -> (
+    impl Iterator<Item = RequestBuilder> + Send + use<>,
+    Arc<AtomicUsize>,
+) {
+    let first: Vec<String> = first.iter().map(|url| (*url).to_owned()).collect();
+    let (client, taken) = (client.clone(), Arc::new(AtomicUsize::new(0)));
+    let counted = taken.clone();
+    let rest = std::iter::repeat("http://api.test/20".to_owned());
+    let requests = first.into_iter().chain(rest).map(move |url| {
+        counted.fetch_add(1, Ordering::Relaxed);
+        client.get(url)
+    });
+    (requests, taken)
+}
+
+#[test]
+fn the_first_error_of_a_batch_that_fails_fast_is_its_last_result() {
+    let mut sim = Sim::seeded(1);
+    slow(&sim, "api.test");
+    sim.host("down.test");
+    let client = builder(&sim).retry(Retry::never()).build().unwrap();
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let urls = [
+            "http://api.test/5000",
+            "http://api.test/10",
+            "http://down.test/",
+            "http://api.test/10",
+        ];
+        let (requests, taken) = endless(&client, &urls);
+        let mut batch = client
+            .batch(requests)
+            .max_in_flight(2)
+            .max_per_origin(1)
+            .fail_fast();
+        let (index, result) = batch.next().await.unwrap();
+        assert!(index == 2 && result.unwrap_err().is_connect());
+        let gauges = client.gauges();
+        assert_eq!((gauges.busy, gauges.waiting), (0, 0), "{gauges:?}");
+        assert_eq!(batch.in_flight(), 0);
+        // Neither what waited for its origin starts, nor what was never taken.
+        let taken_by_then = taken.load(Ordering::Relaxed);
+        assert_eq!(Arc::strong_count(&taken), 1, "the requests are kept");
+        for _ in 0..2 {
+            assert!(batch.next().await.is_none());
+        }
+        assert_eq!(taken.load(Ordering::Relaxed), taken_by_then);
+        handle.sleep(secs(10)).await;
+        assert_quiet(client.gauges());
+        assert_eq!(client.gauges().total, 0, "nothing was sent afterwards");
+    });
+    run.expect();
+    assert_eq!(run.leaks(), [""; 0]);
+}
+
+#[test]
+fn results_before_the_first_error_of_a_batch_that_fails_fast_are_kept() {
+    let mut sim = Sim::seeded(1);
+    slow(&sim, "api.test");
+    sim.host("down.test");
+    let client = builder(&sim).retry(Retry::never()).build().unwrap();
+    let run = sim.run(async move {
+        let urls = ["http://api.test/10", "http://down.test/"];
+        let (requests, taken) = endless(&client, &urls);
+        let batch = client.batch(requests).max_in_flight(1).fail_fast();
+        let results = batch.collect_all().await;
+        assert!(results[0].is_ok() && results[1].is_err());
+        (results.len(), taken.load(Ordering::Relaxed))
+    });
+    assert_eq!(*run.expect(), (2, 2));
+}
+
+#[test]
+fn requests_are_taken_only_when_they_can_start() {
+    let mut sim = Sim::seeded(1);
+    slow(&sim, "api.test");
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let (requests, taken) = endless(&client, &[]);
+        let mut batch = client.batch(requests).max_in_flight(5);
+        assert_eq!(taken.load(Ordering::Relaxed), 0);
+        for done in 0..50 {
+            batch.next().await.unwrap().1.unwrap();
+            let taken = taken.load(Ordering::Relaxed);
+            assert!(taken <= done + 5, "{taken} for {done}");
+        }
+        taken.load(Ordering::Relaxed)
+    });
+    assert!(*run.expect() >= 50);
+}
+
+#[test]
+fn what_is_done_with_a_request_is_done_in_its_place() {
+    let mut sim = Sim::seeded(1);
+    let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let seen = most.clone();
+    sim.serve("api.test:80", move |mut conn| {
+        let (now, most) = (now.clone(), most.clone());
+        async move {
+            while conn.request().await?.is_some() {
+                most.fetch_max(now.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+                conn.write_all("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+                    .await?;
+                conn.sleep(ms(50)).await;
+                now.fetch_sub(1, Ordering::Relaxed);
+                conn.write_all("42").await?;
+            }
+            Ok(())
+        }
+    });
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let requests = (0..20).map(|_| client.get("http://api.test/"));
+        let mut number = 0;
+        let work = |request: RequestBuilder| {
+            number += 1;
+            let mine = number;
+            async move {
+                let text = request.send().await.unwrap().text().await.unwrap();
+                if mine == 7 { Err(text) } else { Ok(mine) }
+            }
+        };
+        let results = client.batch_with(requests, work).max_in_flight(3);
+        results.collect_all().await
+    });
+    let expected = (1..=20).map(|n| if n == 7 { Err("42".to_owned()) } else { Ok(n) });
+    let expected: Vec<_> = expected.collect();
+    assert_eq!(*run.expect(), expected);
+    assert_eq!(seen.load(Ordering::Relaxed), 3);
+}
+
 #[test]
 fn dropping_a_batch_cancels_everything_in_flight() {
     let mut sim = Sim::seeded(1);
@@ -245,7 +380,7 @@ fn a_batch_with_nothing_left_ends_even_where_none_may_start() {
     slow(&sim, "api.test");
     let client = client(&sim);
     let run = sim.run(async move {
-        let none = std::iter::empty::<fulmar_sim::RequestBuilder>();
+        let none = std::iter::empty::<RequestBuilder>();
         assert!(client.batch(none).max_in_flight(0).next().await.is_none());
 
         let mut batch = client
@@ -289,4 +424,45 @@ fn what_was_set_aside_at_a_cap_of_zero_starts_when_it_is_raised() {
             .count()
     });
     assert_eq!(*run.expect(), 3);
+}
+
+#[test]
+fn a_request_whose_work_panics_gives_its_origins_place_to_the_next() {
+    for in_start in [true, false] {
+        let mut sim = Sim::seeded(1);
+        slow(&sim, "api.test");
+        let client = client(&sim);
+        let run = sim.run(async move {
+            let requests = (0..3).map(|n| client.get(format!("http://api.test/{n}")));
+            let mut number = 0;
+            let work = move |request: RequestBuilder| {
+                number += 1;
+                let panics = number == 1;
+                assert!(!(panics && in_start), "on purpose");
+                async move {
+                    assert!(!panics, "on purpose");
+                    request.send().await
+                }
+            };
+            let mut batch = Box::pin(client.batch_with(requests, work).max_per_origin(1));
+            let (mut panics, mut done) = (0, Vec::new());
+            loop {
+                let polled = std::future::poll_fn(|cx| {
+                    let next = std::panic::AssertUnwindSafe(|| batch.as_mut().poll_next(cx));
+                    match std::panic::catch_unwind(next) {
+                        Ok(polled) => polled.map(Ok),
+                        Err(_) => std::task::Poll::Ready(Err(())),
+                    }
+                });
+                match polled.await {
+                    Ok(Some((index, result))) => done.push((index, result.is_ok())),
+                    Ok(None) => break,
+                    Err(()) => panics += 1,
+                }
+            }
+            (panics, done)
+        });
+        let expected = (1, vec![(1, true), (2, true)]);
+        assert_eq!(*run.expect(), expected, "in start: {in_start}");
+    }
 }

@@ -1,10 +1,13 @@
 //! Dials, as calls meet them: many addresses, literals, failures that all share.
 
+use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use fulmar_sim::{Error, Fault, Limits, Phase, Retry, Sim};
+use fulmar_sim::{
+    Backoff, Client, Error, Fate, Fault, Kind, Limits, Phase, Retry, Sim, StopReason,
+};
 
 use super::support::{TlsConn, assert_quiet, builder, client, echo, join_all, ms, secure, text};
 
@@ -150,4 +153,82 @@ fn a_pool_timeout_of_zero_still_dials_and_still_takes_an_idle_connection() {
     });
     run.expect();
     assert_eq!(run.stats().connections, 1);
+}
+
+/// Three origins, and descriptors for two connections: those to the first two are idle, the first
+/// for longer.
+fn with_two_descriptors(client: &Client, sim: &Sim) -> impl Future<Output = ()> + use<> {
+    for host in ["old.test:80", "young.test:80", "new.test:80"] {
+        echo(sim, host);
+    }
+    sim.between(.., Fault::descriptors("laptop", 2));
+    let (client, handle) = (client.clone(), sim.handle());
+    async move {
+        for host in ["old", "young"] {
+            let url = format!("http://{host}.test/");
+            text(&client, &url).await.unwrap();
+            handle.sleep(ms(1000)).await;
+        }
+        assert_eq!(client.gauges().idle, 2);
+    }
+}
+
+#[test]
+fn without_a_descriptor_the_connection_that_idled_longest_is_closed_and_the_dial_repeated() {
+    let mut sim = Sim::seeded(1);
+    let retry = Retry::new(3).backoff(Backoff::constant(ms(1)));
+    let client = builder(&sim).retry(retry).build().unwrap();
+    let idle = with_two_descriptors(&client, &sim);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        idle.await;
+        let begun = handle.now();
+        let response = client.get("http://new.test/x").send().await.unwrap();
+        assert_eq!(response.attempts(), 2);
+        // A lookup, and no round trip before the rest of 250 ms.
+        assert_eq!(handle.now() - begun, ms(1 + 250 + 2 + 2));
+        response.text().await.unwrap();
+        let gauges = client.gauges();
+        assert_eq!((gauges.idle, gauges.connecting), (2, 0));
+        // The other one serves still: nobody has to connect, and nobody could.
+        let response = client.get("http://young.test/").send().await.unwrap();
+        assert_eq!(response.attempts(), 1);
+    });
+    run.expect();
+    assert_eq!(run.stats().connections, 3);
+    assert_eq!(run.leaks(), [""; 0]);
+}
+
+#[test]
+fn what_this_side_ran_out_of_is_told_apart_and_retried_within_the_budget() {
+    let mut sim = Sim::seeded(1);
+    sim.between(.., Fault::descriptors("laptop", 0));
+    echo(&sim, "api.test:80");
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let mut errors = Vec::new();
+        for _ in 0..2 {
+            errors.push(text(&client, "http://api.test/").await.unwrap_err());
+        }
+        // Here it is the name that fails, and not this side.
+        errors.push(text(&client, "http://nowhere.test/").await.unwrap_err());
+        errors
+    });
+    let [first, second, other] = &run.expect()[..] else {
+        panic!("three calls");
+    };
+    let end = |error: &Error| (error.tries(), error.retry_stop_reason());
+    assert_eq!(end(first), (3, Some(StopReason::MaxAttempts)));
+    // Two retries in ten seconds are what the budget allows.
+    assert_eq!(end(second), (1, Some(StopReason::BudgetEmpty)));
+    for error in [first, second] {
+        assert!(error.is_resource_exhausted() && error.is_connect());
+        assert_eq!(
+            (error.kind(), error.fate()),
+            (Kind::Connect, Fate::NotProcessed)
+        );
+    }
+    assert!(other.is_connect() && !other.is_resource_exhausted());
+    assert!(run.elapsed() >= ms(2 * 250));
+    assert_eq!(run.stats().connections, 0);
 }

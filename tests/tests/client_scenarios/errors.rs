@@ -243,3 +243,45 @@ fn a_url_that_is_refused_is_not_repeated_with_its_password() {
         assert!(!said.contains("hunter2"), "{said}");
     }
 }
+
+#[test]
+fn an_error_after_a_status_knows_whether_that_disclaims_the_request() {
+    use fulmar_sim::Fate::{MaybeProcessed, NotProcessed, Processed};
+    for (line, keyed, fate) in [
+        ("404 Not Found", false, Processed),
+        ("408 Request Timeout", false, NotProcessed),
+        ("409 Conflict", false, Processed),
+        ("409 Conflict", true, MaybeProcessed),
+        ("421 Misdirected Request", false, NotProcessed),
+        ("425 Too Early", false, NotProcessed),
+        ("429 Too Many Requests", false, NotProcessed),
+        ("500 Internal Server Error", false, Processed),
+        ("502 Bad Gateway", false, MaybeProcessed),
+        ("503 Service Unavailable", false, MaybeProcessed),
+        (
+            "503 Service Unavailable\r\nRetry-After: 9",
+            false,
+            NotProcessed,
+        ),
+        ("504 Gateway Timeout", false, MaybeProcessed),
+    ] {
+        // Asked for at once, and where its body breaks off.
+        for end in ["\r\nContent-Length: 5", "\r\nTransfer-Encoding: chunked"] {
+            let mut sim = Sim::seeded(1);
+            let answer = format!("HTTP/1.1 {line}{end}\r\n\r\n");
+            raw_then_close(&sim, "api.test:80", answer);
+            let client = builder(&sim).retry(Retry::never()).build().unwrap();
+            let run = sim.run(async move {
+                let mut post = client.post("http://api.test/x").body("one");
+                if keyed {
+                    post = post.idempotency_key("7");
+                }
+                let response = post.send().await.unwrap();
+                let error = response.error_for_status_ref().map(drop).unwrap_err();
+                let broken = response.bytes().await.unwrap_err();
+                [error, broken].map(|error| error.fate())
+            });
+            assert_eq!(*run.expect(), [fate; 2], "{line}{end} {keyed}");
+        }
+    }
+}

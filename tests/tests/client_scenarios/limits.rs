@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use fulmar_sim::{Client, Limits, Sim};
+use fulmar_sim::{Client, Lane, Limits, Sim};
 
 use super::support::{assert_quiet, builder, client, join_all, ms, secs, text};
 
@@ -188,4 +188,49 @@ fn a_full_queue_is_tried_again_where_the_policy_says_so() {
             assert_eq!(stop, Some(fulmar_sim::StopReason::NotRetryable));
         }
     }
+}
+
+#[test]
+fn an_urgent_request_goes_before_those_that_may_wait_and_sheds_them_where_the_queue_is_full() {
+    let mut sim = Sim::seeded(1);
+    steady(&sim, "api.test:80");
+    let client = limited(&sim, Limits::new().total(1).waiters(3));
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let seen = order.clone();
+    let asked = [
+        ("a", Lane::Normal),
+        ("b", Lane::Bulk),
+        ("c", Lane::Normal),
+        ("d", Lane::High),
+        ("e", Lane::Bulk),
+    ];
+    let run = sim.run(async move {
+        let calls = asked.map(|(name, lane)| {
+            let (client, order) = (client.clone(), seen.clone());
+            async move {
+                let request = client.get(format!("http://api.test/{name}"));
+                let sent = request.lane(lane).send().await;
+                let end = match sent {
+                    Ok(response) => response.text().await.map(drop),
+                    Err(error) => Err(error),
+                };
+                order
+                    .lock()
+                    .unwrap()
+                    .push((name, end.map_err(|e| e.kind())));
+            }
+        });
+        join_all(calls).await;
+        assert_quiet(client.gauges());
+    });
+    run.expect();
+    // While `a` dials three wait, it among them: `d` takes the place of `b`, and `e` finds none.
+    let expected = [
+        ("e", Err(fulmar_sim::Kind::PoolFull)),
+        ("b", Err(fulmar_sim::Kind::PoolFull)),
+        ("d", Ok(())),
+        ("a", Ok(())),
+        ("c", Ok(())),
+    ];
+    assert_eq!(*order.lock().unwrap(), expected);
 }

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use fulmar_sim::net::{Answer, BoxFuture, Family, Fault as NetFault, FaultKind, Net};
-use fulmar_sim::{Dns, Fault, Kind, Phase, Resolve, Retry, Sim, Timeouts};
+use fulmar_sim::{Client, Dns, Fault, Kind, Phase, PoolConfig, Resolve, Retry, Sim, Timeouts};
 
 use super::support::{at, builder, client, echo, join_all, ms, secs, text, until};
 
@@ -257,6 +257,89 @@ fn connections_to_an_address_that_left_its_name_are_drained() {
         );
     });
     run.expect();
+}
+
+/// How often a name is looked up in five minutes, with an answer that holds for ten seconds and one
+/// connection, which `request` opens and keeps.
+fn lookups_of<F: Future>(request: impl FnOnce(Client) -> F) -> usize {
+    let mut sim = Sim::seeded(1);
+    sim.host("api.test").addrs([FIRST]);
+    sim.serve("api.test:80", |mut conn| async move {
+        while let Some(request) = conn.request().await? {
+            if request.header("upgrade").is_some() {
+                conn.write_all("HTTP/1.1 101 S\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+                    .await?;
+            } else {
+                conn.respond(200, "").await?;
+            }
+        }
+        Ok(())
+    });
+    let resolver = Listed::new(&sim, |_, _| found(&[FIRST], Some(secs(10))));
+    let asked = resolver.asked.clone();
+    let config = PoolConfig {
+        idle_timeout: Some(secs(600)),
+        ..PoolConfig::new()
+    };
+    let client = builder(&sim).resolver(resolver).pool(config);
+    let client = client.build().unwrap();
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let kept = request(client.clone()).await;
+        handle.sleep(secs(300)).await;
+        assert_eq!(client.gauges().total, 1);
+        drop(kept);
+    });
+    run.expect();
+    asked.load(Ordering::Relaxed)
+}
+
+/// IPv4 addresses in IPv6 (RFC 4291 section 2.5.5.2), as `getaddrinfo` gives them with `AI_V4MAPPED`.
+#[test]
+fn an_address_that_a_resolver_spells_as_ipv6_keeps_its_connections() {
+    let mut sim = Sim::seeded(1);
+    sim.host("api.test").addrs([FIRST]);
+    let connections = Arc::new(AtomicUsize::new(0));
+    let count = connections.clone();
+    sim.serve("api.test:80", move |mut conn| {
+        count.fetch_add(1, Ordering::Relaxed);
+        async move {
+            while conn.request().await?.is_some() {
+                conn.respond(200, "").await?;
+            }
+            Ok(())
+        }
+    });
+    // Sometimes in both spellings: the address is the same.
+    let resolver = Listed::new(&sim, |nth, _| {
+        let mapped = IpAddr::V6(Ipv4Addr::new(10, 9, 0, 1).to_ipv6_mapped());
+        found(&[mapped, FIRST][..=nth % 2], Some(secs(2)))
+    });
+    let client = builder(&sim).resolver(resolver);
+    let client = client.build().unwrap();
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        for _ in 0..20 {
+            text(&client, "http://api.test/").await.unwrap();
+            handle.sleep(secs(1)).await;
+        }
+    });
+    run.expect();
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn an_idle_connection_has_its_name_renewed_and_an_upgraded_one_does_not() {
+    let idle = lookups_of(|client| async move {
+        text(&client, "http://api.test/").await.unwrap();
+    });
+    assert!(idle > 25, "{idle}");
+    let upgraded = lookups_of(|client| async move {
+        let get = client.get("http://api.test/").upgrade("x");
+        get.send().await.unwrap().upgrade().await.unwrap()
+    });
+    // Those within the half minute in which the name was used.
+    assert!(upgraded <= 4, "{upgraded}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use fulmar_sim::{Client, Kind, Limits, Phase, Profile, Retry, Sim, Timeouts};
+use fulmar_sim::{Client, Kind, Limits, Phase, Profile, Retry, RouteGauges, Sim, Timeouts};
 
 use super::support::{assert_quiet, builder, echo, join_all, ms, secs, silent, text};
 
@@ -136,6 +136,18 @@ fn connections_of_an_origin_and_calls_of_a_profile_have_limits_of_their_own() {
         assert_quiet(client.gauges());
         let slow = client.gauges().total;
         assert!(slow <= 4, "{slow}");
+        let of = |url| client.route_gauges(url).unwrap().total;
+        let by_route = client.gauges_by_route();
+        let told = |host: &str| {
+            let is_its = |row: &&RouteGauges| row.route.contains(host);
+            let row = by_route.routes.iter().find(is_its).unwrap();
+            (row.gauges.total, row.limit)
+        };
+        assert_eq!(told("a.slow.test"), (of("http://a.slow.test/x"), 2));
+        assert_eq!(told("b.slow.test"), (of("http://b.slow.test/"), 2));
+        assert_eq!(of("http://a.slow.test/") + of("http://b.slow.test/"), slow);
+        assert_eq!((of("http://fast.test/"), by_route.others), (0, 0));
+        assert!(client.route_gauges("no url").is_err());
         is_slow.store(false, Ordering::Relaxed);
         join_all((0..30).map(|_| text(&client, "http://fast.test/"))).await;
         assert_eq!(client.gauges().total, slow + 8);

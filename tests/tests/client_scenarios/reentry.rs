@@ -284,3 +284,61 @@ fn a_rule_may_use_the_client_and_panic() {
     run.expect();
     assert_eq!(count.load(Ordering::Relaxed), 3);
 }
+
+#[test]
+fn an_observer_that_panics_costs_no_retry_that_is_not_made() {
+    for last in 0.. {
+        let mut sim = Sim::seeded(1);
+        sim.serve("api.test:80", |mut conn| async move {
+            conn.request().await?;
+            conn.respond(503, "whole").await?;
+            conn.request().await?;
+            conn.write_all("HTTP/1.1 503 Busy\r\nContent-Length: 9\r\n\r\n")
+                .await?;
+            conn.sleep(ms(5)).await;
+            conn.write_all("in pieces").await?;
+            while conn.request().await?.is_some() {
+                conn.respond(200, "x").await?;
+            }
+            Ok(())
+        });
+        let (left, begun) = (AtomicUsize::new(last), Arc::new(AtomicUsize::new(0)));
+        let (attempts, armed) = (begun.clone(), Arc::new(AtomicBool::new(false)));
+        let is_armed = armed.clone();
+        let client = builder(&sim)
+            .retry(Retry::new(3))
+            .observer(move |record: &fulmar_core::trace::Record| {
+                let is_begun = matches!(record.event, fulmar_core::trace::Event::Leased { .. });
+                attempts.fetch_add(usize::from(is_begun), Ordering::Relaxed);
+                if !is_armed.load(Ordering::Relaxed) {
+                    return;
+                }
+                match left.load(Ordering::Relaxed) {
+                    0 => {
+                        left.store(usize::MAX, Ordering::Relaxed);
+                        panic!("on purpose")
+                    }
+                    more => left.store(more - 1, Ordering::Relaxed),
+                }
+            })
+            .build()
+            .unwrap();
+        let run = sim.run(async move {
+            let tokens = || {
+                let get = client.get("http://api.test/");
+                client.explain(&get).unwrap().retry.tokens
+            };
+            let before = tokens();
+            let call = text(&client, "http://api.test/");
+            let outcome = caught(armed, call).await;
+            ((before - tokens() + 200) / 1_000, outcome.is_ok())
+        });
+        let (paid, finished) = *run.expect();
+        let retries = begun.load(Ordering::Relaxed).saturating_sub(1);
+        assert_eq!(paid as usize, retries, "event {last}");
+        if finished {
+            assert_eq!(retries, 2);
+            break;
+        }
+    }
+}

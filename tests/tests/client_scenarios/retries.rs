@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use fulmar_sim::{Backoff, Client, Fault, Jitter, Kind, Phase, Retry, Sim, StopReason, header};
 
-use super::support::{assert_quiet, builder, ms, raw_then_close, secs, text};
+use super::support::{PollTimes, assert_quiet, builder, echo, ms, raw_then_close, secs, text};
 
 pub(crate) fn steady(attempts: u32) -> Retry {
     Retry::new(attempts).backoff(Backoff::constant(ms(100)).jitter(Jitter::None))
@@ -284,5 +284,50 @@ fn failures_earn_no_retries_and_successes_do_even_where_connections_close() {
         // Three to begin with and a tenth for each of 50 successes, at most 6 for what the route
         // has seen in a minute; a hundredth a second. A tenth for each failure would be 10 more.
         assert!((5..=9).contains(&retries), "{fields:?}: {retries} retries");
+    }
+}
+
+/// What a call paid for retries, in tokens, and the dials it made, where it was dropped after so
+/// many polls. Its first dial is refused; none after that is.
+fn dialled(polls: usize) -> (u32, usize, bool) {
+    let mut sim = Sim::seeded(1);
+    echo(&sim, "api.test:80");
+    sim.between(..ms(50), Fault::refuse("api.test"));
+    let dials = Arc::new(AtomicUsize::new(0));
+    let count = dials.clone();
+    let client = builder(&sim)
+        .retry(steady(3))
+        .observer(move |record: &fulmar_core::trace::Record| {
+            let is_dial = matches!(record.event, fulmar_core::trace::Event::DialStarted);
+            count.fetch_add(usize::from(is_dial), Ordering::Relaxed);
+        })
+        .build()
+        .unwrap();
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let tokens = || {
+            let get = client.get("http://api.test/");
+            client.explain(&get).unwrap().retry.tokens
+        };
+        let before = tokens();
+        let get = client.get("http://api.test/").send();
+        let done = PollTimes::new(polls, get).await.is_some();
+        handle.sleep(ms(50)).await;
+        // A success gives a tenth back, and time less.
+        ((before - tokens() + 200) / 1_000, done)
+    });
+    let (paid, done) = *run.expect();
+    (paid, dials.load(Ordering::Relaxed), done)
+}
+
+#[test]
+fn a_retry_that_dialled_is_paid_for_wherever_it_is_dropped() {
+    for polls in 1.. {
+        let (paid, dials, done) = dialled(polls);
+        assert_eq!(paid as usize, dials - 1, "{polls} polls");
+        if done {
+            assert_eq!(dials, 2);
+            break;
+        }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fulmar_sim::websocket::{Keepalive, Limits as SocketLimits};
-use fulmar_sim::{Backoff, Client, Error, Jitter, PoolConfig, Retry, Sim, Timeouts};
+use fulmar_sim::{Backoff, Client, Error, Jitter, PoolConfig, Profile, Retry, Sim, Timeouts};
 
 use super::support::{builder, client, ms, secs};
 
@@ -126,4 +126,47 @@ fn a_websocket_that_would_ping_before_it_gave_up_on_the_last_is_refused() {
     });
     run.expect();
     assert_eq!(run.stats().connections, 0, "nothing was dialled");
+}
+
+#[test]
+fn caps_that_let_nothing_through_or_contradict_each_other_are_refused() {
+    let sim = Sim::seeded(1);
+    let capped = |total, per_origin| builder(&sim).websocket_limits(total, per_origin).build();
+    refused(capped(0, 0), "websocket_limits of 0");
+    refused(capped(0, 1), "websocket_limits of 0");
+    refused(capped(1, 0), "websocket_limits of 0");
+    refused(capped(8, 64), "more to one origin than in all");
+    assert!(capped(1, 1).is_ok());
+    let handshakes = |at_once| builder(&sim).websocket_handshakes(at_once).build();
+    refused(handshakes(0), "websocket_handshakes of 0");
+    assert!(handshakes(1).is_ok());
+}
+
+#[test]
+fn limits_of_zero_are_refused_where_they_would_let_nothing_through() {
+    refused(with_pool(|pool| pool.limits.total = Some(0)), "total");
+    refused(
+        with_pool(|pool| pool.limits.per_origin = Some(0)),
+        "per_origin",
+    );
+    refused(with_pool(|pool| pool.limits.waiters = Some(0)), "waiters");
+    let shared = with_pool(|pool| pool.limits.shared_per_origin = Some(0));
+    refused(shared, "shared_per_origin");
+    // To keep no idle connection is a choice.
+    assert!(with_pool(|pool| pool.limits.idle = Some(0)).is_ok());
+}
+
+#[test]
+fn a_profile_is_looked_at_as_the_client_is() {
+    let sim = Sim::seeded(1);
+    let with = |profile| builder(&sim).profile("api.test", profile).build();
+    let long = Timeouts::new().write(secs(8)).total(secs(6));
+    refused(with(Profile::new().timeouts(long)), "write timeout of 8s");
+    refused(with(Profile::new().retry(Retry::new(0))), "attempt");
+    refused(with(Profile::new().max_in_flight(0)), "max_in_flight is 0");
+    refused(with(Profile::new().per_origin(0)), "per_origin");
+    refused(
+        with(Profile::new().per_origin(513)),
+        "the client's total of 512",
+    );
 }

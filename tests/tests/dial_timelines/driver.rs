@@ -23,6 +23,14 @@ pub(crate) enum Input {
 
 use Input::{Answer, Connected, Failed, NoAnswer};
 
+/// The answers with which most timelines begin.
+pub(crate) const AAAA_20: (u64, Input) = (20, Answer(Record::V6, &["a6", "b6"]));
+pub(crate) const A_30: (u64, Input) = (30, Answer(Record::V4, &["c4", "d4"]));
+
+pub(crate) fn refused(name: &'static str) -> Input {
+    Failed(name, FaultKind::Refused, Phase::Connect)
+}
+
 pub(crate) fn at(ms: u64) -> Instant {
     Instant::from_nanos(ms * 1_000_000)
 }

@@ -1,18 +1,8 @@
-//! One cell of the matrix: what is asked, and what was seen.
+//! One cell of the matrix: what is asked, and what happens to it.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll};
-use std::time::Duration;
+use fulmar_sim::Method;
 
-use bytes::Bytes;
-use fulmar_sim::{
-    Backoff, Body as RequestBody, BoxError, Client, Conn, Fate, Handle, IdempotencyKey, Jitter,
-    Method, Retry, Sim, StopReason,
-};
-use fulmar_tests::toy_tls::ToyConnector;
-
-use super::flaky::{End, Flaky, Plan};
+use super::body::Body;
 
 /// Where the fault is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,16 +14,70 @@ pub(crate) enum Place {
     Write,
     /// Ten bytes do.
     WriteLater,
-    /// The request passes, and no byte of the response.
+    /// The request passes, and no byte of the response. Malformed: it has no status line.
     FirstByte,
-    /// A part of the head does.
+    /// A part of the head does. Malformed: it is beyond the limit.
     Head,
-    /// The head and a part of the body do.
+    /// The head does, and nothing of the body. Malformed: the first chunk is none.
+    BodyStart,
+    /// The head and a part of the body do. Malformed: the second chunk is none.
     Body,
+    /// The response is complete, and its status is the fault.
+    Answer,
 }
 
+/// How it fails there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum How {
+    /// For a name: the resolver has no answer this time.
+    Fin,
+    Rst,
+    /// Nothing happens any more: only a clock ends it.
+    Silence,
+    /// What comes is not what it should be.
+    Malformed,
+    /// As it will every time: no such name, not permitted.
+    Lasting,
+    /// A status, and whether it says when to come again.
+    Status(u16, bool),
+}
+
+/// Every fault there is.
+const FAULTS: [(Place, &[How]); 10] = {
+    use How::{Fin, Lasting, Malformed, Rst, Silence, Status};
+    [
+        (Place::Dns, &[Fin, Silence, Lasting]),
+        (Place::Connect, &[Rst, Silence, Lasting]),
+        (Place::Tls, &[Fin, Rst, Silence, Malformed]),
+        (Place::Write, &[Fin, Rst, Silence]),
+        (Place::WriteLater, &[Fin, Rst, Silence]),
+        (Place::FirstByte, &[Fin, Rst, Silence, Malformed]),
+        (Place::Head, &[Fin, Rst, Silence, Malformed]),
+        (Place::BodyStart, &[Fin, Rst, Silence, Malformed]),
+        (Place::Body, &[Fin, Rst, Silence, Malformed]),
+        (
+            Place::Answer,
+            &[
+                Status(404, false),
+                Status(408, false),
+                Status(409, false),
+                Status(417, false),
+                Status(421, false),
+                Status(425, false),
+                Status(429, false),
+                Status(429, true),
+                Status(500, false),
+                Status(502, false),
+                Status(503, false),
+                Status(503, true),
+                Status(504, false),
+            ],
+        ),
+    ]
+};
+
 impl Place {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Dns,
         Self::Connect,
         Self::Tls,
@@ -41,11 +85,17 @@ impl Place {
         Self::WriteLater,
         Self::FirstByte,
         Self::Head,
+        Self::BodyStart,
         Self::Body,
+        Self::Answer,
     ];
 
     pub(crate) fn is_dial(self) -> bool {
         matches!(self, Self::Dns | Self::Connect | Self::Tls)
+    }
+
+    fn is_body(self) -> bool {
+        matches!(self, Self::BodyStart | Self::Body)
     }
 }
 
@@ -69,7 +119,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 12] = [
+    const ALL: [Self; 12] = [
         Self::Get,
         Self::Head,
         Self::Options,
@@ -84,7 +134,7 @@ impl Kind {
         Self::PromisedPatch,
     ];
 
-    fn method(self) -> Method {
+    pub(crate) fn method(self) -> Method {
         let name = match self {
             Self::Get => "GET",
             Self::Head => "HEAD",
@@ -101,229 +151,50 @@ impl Kind {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Body {
-    Empty,
-    Bytes,
-    Factory,
-    /// A stream that has its bytes at once.
-    OneShot,
-    /// A stream whose bytes come after 50 ms.
-    Late,
-}
-
-impl Body {
-    pub(crate) const ALL: [Self; 5] = [
-        Self::Empty,
-        Self::Bytes,
-        Self::Factory,
-        Self::OneShot,
-        Self::Late,
-    ];
-
-    fn make(self, pulls: &Arc<AtomicUsize>, handle: &Handle) -> RequestBody {
-        let (pulls, handle) = (pulls.clone(), handle.clone());
-        let stream = move |late| Chunk {
-            wait: if late {
-                Some(Box::pin(handle.sleep(Duration::from_millis(50))))
-            } else {
-                None
-            },
-            left: true,
-            pulls: pulls.clone(),
-        };
-        match self {
-            Self::Empty => RequestBody::empty(),
-            Self::Bytes => "payload".into(),
-            Self::Factory => RequestBody::factory(move || stream(false), Some(7)),
-            Self::OneShot => RequestBody::stream(stream(false)),
-            Self::Late => RequestBody::stream(stream(true)),
-        }
-    }
-}
-
-/// A stream of one chunk.
-struct Chunk {
-    wait: Option<std::pin::Pin<Box<dyn Future<Output = ()> + Send>>>,
-    left: bool,
-    pulls: Arc<AtomicUsize>,
-}
-
-impl futures_core::Stream for Chunk {
-    type Item = Result<Bytes, BoxError>;
-
-    fn poll_next(
-        mut self: std::pin::Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Self::Item>> {
-        if let Some(wait) = &mut self.wait {
-            std::task::ready!(wait.as_mut().poll(cx));
-            self.wait = None;
-        }
-        if !std::mem::replace(&mut self.left, false) {
-            return Poll::Ready(None);
-        }
-        self.pulls.fetch_add(1, Ordering::Relaxed);
-        Poll::Ready(Some(Ok(Bytes::from_static(b"payload"))))
-    }
-}
-
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Cell {
     pub(crate) place: Place,
-    pub(crate) end: End,
+    pub(crate) how: How,
     pub(crate) reused: bool,
     pub(crate) kind: Kind,
     pub(crate) body: Body,
     pub(crate) attempts: u32,
 }
 
-/// What the table speaks of.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Told {
-    /// `Ok` with the number of attempts, or the error's fate and reason.
-    pub(crate) outcome: Result<u32, (Fate, Option<StopReason>)>,
-    /// Bytes of each request of which the server saw a byte: `None` is a whole one.
-    pub(crate) saw: Vec<Option<usize>>,
-}
-
-#[derive(Debug)]
-pub(crate) struct Seen {
-    pub(crate) told: Told,
-    /// Whether the failed attempt took a byte of the caller's own stream.
-    pub(crate) pulled: bool,
-    pub(crate) requests: Vec<Vec<u8>>,
-}
-
-type Log = Arc<Mutex<Vec<Vec<u8>>>>;
-
-pub(crate) fn run(cell: Cell) -> Seen {
-    let mut sim = Sim::seeded(1);
-    let log = Log::default();
-    let plan = Plan::new(cell.place, cell.end);
-    let client = client(&sim, cell, &plan);
-    let url = serve(&sim, cell.place, &log);
-    let (handle, pulls) = (sim.handle(), Arc::new(AtomicUsize::new(0)));
-    let (before, counted) = (log.clone(), pulls.clone());
-    let run = sim.run(async move {
-        if cell.reused {
-            let warm = client.get(url).send().await.unwrap();
-            warm.bytes().await.unwrap();
-            before.lock().unwrap().clear();
+/// Every cell with a fault at one of these places.
+pub(crate) fn cells(places: &[Place]) -> Vec<Cell> {
+    let mut cells = Vec::new();
+    for (place, hows) in FAULTS {
+        if !places.contains(&place) {
+            continue;
         }
-        plan.arm();
-        let mut request = client.request(cell.kind.method(), url);
-        request = match cell.kind {
-            Kind::KeyedPost => request.idempotency_key(IdempotencyKey::Auto),
-            Kind::PromisedPatch => request.idempotent(),
-            _ => request,
-        };
-        let response = request.body(cell.body.make(&counted, &handle)).send().await;
-        let outcome = match response {
-            Ok(response) => {
-                let attempts = response.attempts();
-                response.bytes().await.map(|_| attempts)
-            }
-            Err(error) => Err(error),
-        };
-        // What is on its way arrives.
-        handle.sleep(Duration::from_secs(1)).await;
-        outcome.map_err(|error| (error.fate(), error.retry_stop_reason()))
-    });
-    assert_eq!(run.leaks(), [""; 0], "{cell:?}");
-    let outcome = run.into_output();
-    let requests = log.lock().unwrap().clone();
-    let saw = requests
-        .iter()
-        .map(|bytes| (!is_whole(bytes)).then_some(bytes.len()))
-        .collect();
-    let is_one_shot = matches!(cell.body, Body::OneShot | Body::Late);
-    let pulled = is_one_shot && pulls.load(Ordering::Relaxed) > 0 && outcome.is_err();
-    Seen {
-        told: Told { outcome, saw },
-        pulled,
-        requests,
-    }
-}
-
-fn client(sim: &Sim, cell: Cell, plan: &Arc<Plan>) -> Client {
-    let backoff = Backoff::constant(Duration::from_millis(100)).jitter(Jitter::None);
-    let net = Flaky {
-        inner: sim.net("laptop"),
-        plan: plan.clone(),
-    };
-    Client::builder(net)
-        .tls(ToyConnector)
-        .retry(Retry::new(cell.attempts).backoff(backoff))
-        .build()
-        .unwrap()
-}
-
-fn serve(sim: &Sim, place: Place, log: &Log) -> &'static str {
-    let log = log.clone();
-    if place != Place::Tls {
-        sim.serve("api.test:80", move |conn| answer(conn, log.clone()));
-        return "http://api.test/x";
-    }
-    sim.serve("api.test:443", move |conn| {
-        let log = log.clone();
-        async move {
-            let mut tls = super::tls::TlsConn::new(conn);
-            while let Some(request) = tls.request().await? {
-                let response = response(&request);
-                log.lock().unwrap().push(request);
-                tls.write(response).await?;
-            }
-            Ok(())
-        }
-    });
-    "https://api.test/x"
-}
-
-/// The response to HEAD has no body.
-fn response(request: &[u8]) -> &'static [u8] {
-    const RESPONSE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789";
-    let body = if request.starts_with(b"HEAD ") { 10 } else { 0 };
-    &RESPONSE[..RESPONSE.len() - body]
-}
-
-/// Keeps every byte of every request.
-async fn answer(mut conn: Conn, log: Log) -> std::io::Result<()> {
-    loop {
-        let mut request = Vec::new();
-        loop {
-            let bytes = conn.read(1024).await?;
-            if bytes.is_empty() {
-                return Ok(());
-            }
-            let mut log = log.lock().unwrap();
-            if request.is_empty() {
-                log.push(Vec::new());
-            }
-            let place = log.len() - 1;
-            request.extend_from_slice(&bytes);
-            log[place].clone_from(&request);
-            if is_whole(&request) {
-                break;
+        for &how in hows {
+            add(&mut cells, place, how, false);
+            if !place.is_dial() {
+                add(&mut cells, place, how, true);
             }
         }
-        conn.write_all(response(&request)).await?;
     }
+    cells
 }
 
-/// Whether these bytes are a whole request: its head, and a body as it says.
-pub(crate) fn is_whole(bytes: &[u8]) -> bool {
-    let text = String::from_utf8_lossy(bytes).to_lowercase();
-    let Some((head, body)) = text.split_once("\r\n\r\n") else {
-        return false;
-    };
-    if head.contains("transfer-encoding: chunked") {
-        return body.ends_with("0\r\n\r\n");
+fn add(cells: &mut Vec<Cell>, place: Place, how: How, reused: bool) {
+    for kind in Kind::ALL {
+        // The response to HEAD has no body to break off in.
+        if kind == Kind::Head && place.is_body() {
+            continue;
+        }
+        for body in Body::ALL {
+            for attempts in [1, 3] {
+                cells.push(Cell {
+                    place,
+                    how,
+                    reused,
+                    kind,
+                    body,
+                    attempts,
+                });
+            }
+        }
     }
-    let length = head
-        .split("content-length: ")
-        .nth(1)
-        .and_then(|rest| rest.lines().next())
-        .map_or(0, |length| length.parse().unwrap());
-    body.len() == length
 }

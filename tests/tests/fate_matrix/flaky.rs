@@ -14,52 +14,73 @@ use fulmar_sim::net::{
 };
 use fulmar_sim::{Instant, Phase, SimNet};
 
-use super::cell::Place;
+use super::cell::{How, Place};
 
-/// How a connection ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    Fin,
-    Rst,
-}
-
-impl End {
-    fn read(self) -> io::Result<usize> {
+impl How {
+    fn read(self) -> Poll<io::Result<usize>> {
         match self {
-            Self::Fin => Ok(0),
-            Self::Rst => Err(io::ErrorKind::ConnectionReset.into()),
+            Self::Rst => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            Self::Silence => Poll::Pending,
+            _ => Poll::Ready(Ok(0)),
         }
     }
 
-    fn write(self) -> io::Error {
+    fn write(self) -> Poll<io::Result<usize>> {
         match self {
-            Self::Fin => io::ErrorKind::BrokenPipe.into(),
-            Self::Rst => io::ErrorKind::ConnectionReset.into(),
+            Self::Rst => Poll::Ready(Err(io::ErrorKind::ConnectionReset.into())),
+            Self::Silence => Poll::Pending,
+            _ => Poll::Ready(Err(io::ErrorKind::BrokenPipe.into())),
         }
+    }
+
+    fn connect(self) -> BoxFuture<io::Result<Box<dyn Stream>>> {
+        let kind = match self {
+            Self::Silence => return Box::pin(std::future::pending()),
+            Self::Lasting => io::ErrorKind::PermissionDenied,
+            _ => io::ErrorKind::ConnectionRefused,
+        };
+        Box::pin(async move { Err(kind.into()) })
     }
 }
 
+/// The most bytes of a head that the client takes.
+pub(crate) const HEAD_LIMIT: usize = 512;
 /// Bytes of the request that pass before a later write fails.
 pub(crate) const WRITTEN: usize = 10;
+/// Bytes of the response's body, and how many of them pass before a fault within it.
+pub(crate) const BODY: usize = 10;
+pub(crate) const DELIVERED: usize = 3;
 /// Until when names and connections fail.
 const DIALS_FAIL: Duration = Duration::from_millis(5);
+/// When names come that are late: after the limit on them, and before the next attempt.
+const NAMES_COME: Duration = Duration::from_millis(60);
 
 const IDLE: u8 = 0;
 const ARMED: u8 = 1;
 const SPENT: u8 = 2;
 
+/// The faults in what is read.
+const READS: [Place; 6] = [
+    Place::Tls,
+    Place::FirstByte,
+    Place::Head,
+    Place::BodyStart,
+    Place::Body,
+    Place::Answer,
+];
+
 /// The one fault.
 #[derive(Debug)]
 pub(crate) struct Plan {
     pub(crate) place: Place,
-    pub(crate) end: End,
+    pub(crate) how: How,
     state: AtomicU8,
 }
 
 impl Plan {
-    pub(crate) fn new(place: Place, end: End) -> Arc<Self> {
+    pub(crate) fn new(place: Place, how: How) -> Arc<Self> {
         let state = AtomicU8::new(IDLE);
-        Arc::new(Self { place, end, state })
+        Arc::new(Self { place, how, state })
     }
 
     pub(crate) fn arm(&self) {
@@ -73,6 +94,36 @@ impl Plan {
                 .state
                 .compare_exchange(ARMED, SPENT, Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok()
+    }
+}
+
+impl Plan {
+    /// What is read in place of the bytes that came.
+    fn instead_of(&self, came: &[u8]) -> Vec<u8> {
+        const CHUNKED: &str = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n";
+        let kept = match (self.place, self.how) {
+            (Place::Answer, How::Status(status, is_told)) => {
+                let when = if is_told { "Retry-After: 1\r\n" } else { "" };
+                let head = format!("HTTP/1.1 {status} No\r\n{when}Content-Length: 0\r\n\r\n");
+                return head.into_bytes();
+            }
+            (Place::Tls | Place::FirstByte, How::Malformed) => {
+                return b"220 mail ready\r\n\r\n".into();
+            }
+            (Place::Head, How::Malformed) => {
+                let long = "x".repeat(HEAD_LIMIT);
+                return format!("HTTP/1.1 200 OK\r\nX: {long}\r\n\r\n").into_bytes();
+            }
+            (Place::BodyStart, How::Malformed) => return format!("{CHUNKED}x\r\n").into_bytes(),
+            (Place::Body, How::Malformed) => {
+                return format!("{CHUNKED}3\r\n012\r\nx\r\n").into_bytes();
+            }
+            (Place::Head, _) => 10,
+            (Place::BodyStart, _) => came.len() - BODY,
+            (Place::Body, _) => came.len() - BODY + DELIVERED,
+            _ => 0,
+        };
+        came[..kept].to_vec()
     }
 }
 
@@ -101,10 +152,21 @@ impl Net for Flaky {
     }
 
     fn resolve(&self, name: &str, family: Family) -> BoxFuture<Result<Answer, Fault>> {
-        if self.dial_fails(Place::Dns) {
-            return Box::pin(async { Err(Fault::new(FaultKind::NameFailed, Phase::Dns)) });
-        }
-        self.inner.resolve(name, family)
+        let answer = self.inner.resolve(name, family);
+        let kind = match self.plan.how {
+            _ if !self.dial_fails(Place::Dns) => return answer,
+            How::Silence => {
+                // All who ask wait for one query: it must end some time.
+                let slept = self.inner.sleep(Instant::ORIGIN + NAMES_COME);
+                return Box::pin(async move {
+                    slept.await;
+                    answer.await
+                });
+            }
+            How::Lasting => FaultKind::NameNotFound,
+            _ => FaultKind::NameFailed,
+        };
+        Box::pin(async move { Err(Fault::new(kind, Phase::Dns)) })
     }
 
     fn connect(
@@ -113,7 +175,7 @@ impl Net for Flaky {
         options: &SocketOptions,
     ) -> BoxFuture<io::Result<Box<dyn Stream>>> {
         if self.dial_fails(Place::Connect) {
-            return Box::pin(async { Err(io::ErrorKind::ConnectionRefused.into()) });
+            return self.plan.how.connect();
         }
         let (connected, plan) = (self.inner.connect(to, options), self.plan.clone());
         Box::pin(async move {
@@ -152,33 +214,22 @@ struct FlakyStream {
 impl Stream for FlakyStream {
     fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut BytesMut) -> Poll<io::Result<usize>> {
         if self.ends {
-            return Poll::Ready(self.plan.end.read());
-        }
-        if self.plan.strikes(&[Place::Tls]) {
-            self.ends = true;
-            return Poll::Ready(self.plan.end.read());
+            return self.plan.how.read();
         }
         let before = buf.len();
         let read = ready!(self.inner.poll_read(cx, buf))?;
-        if !self
-            .plan
-            .strikes(&[Place::FirstByte, Place::Head, Place::Body])
-        {
+        if !self.plan.strikes(&READS) {
             return Poll::Ready(Ok(read));
         }
-        // The response comes in one piece, of which a part gets through.
-        let kept = match self.plan.place {
-            Place::Head => 10,
-            Place::Body => read - 7,
-            _ => 0,
-        };
-        self.ends = true;
-        buf.truncate(before + kept);
-        Poll::Ready(if kept == 0 {
-            self.plan.end.read()
-        } else {
-            Ok(kept)
-        })
+        // A response comes in one piece, of which a part gets through, or another in its place.
+        let came = buf.split_off(before);
+        buf.extend_from_slice(&self.plan.instead_of(&came));
+        // After a whole one the connection works.
+        self.ends = self.plan.place != Place::Answer;
+        match buf.len() - before {
+            0 => self.plan.how.read(),
+            read => Poll::Ready(Ok(read)),
+        }
     }
 
     fn poll_write(&mut self, cx: &mut Context<'_>, buf: &mut WriteBuf) -> Poll<io::Result<usize>> {
@@ -189,8 +240,8 @@ impl Stream for FlakyStream {
         match self.writes_left {
             None => self.inner.poll_write(cx, buf),
             Some(0) => {
-                self.ends = true;
-                Poll::Ready(Err(self.plan.end.write()))
+                self.ends = self.plan.how != How::Silence;
+                self.plan.how.write()
             }
             Some(left) => {
                 let mut part = WriteBuf::default();

@@ -7,7 +7,7 @@ use fulmar_core::buf::WriteBuf;
 use fulmar_sim::Conn;
 use fulmar_tests::toy_tls::{ServerConfig, ToyServer};
 
-use super::cell::is_whole;
+use super::run::is_whole;
 
 pub(crate) struct TlsConn {
     conn: Conn,

@@ -173,8 +173,8 @@ fn of_many_attempts_the_first_four_and_the_last_twelve_are_kept() {
         // The budget refills meanwhile.
         scene.now = scene.now + Duration::from_secs(200);
     }
-    let numbers: Vec<u32> = scene.call.attempts().iter().map(|one| one.number).collect();
-    let kept: Vec<u32> = (1..=4).chain(29..=40).collect();
+    let numbers: Vec<u16> = scene.call.attempts().iter().map(|one| one.number).collect();
+    let kept: Vec<u16> = (1..=4).chain(29..=40).collect();
     assert_eq!((numbers, scene.call.dropped()), (kept, 24));
 }
 
@@ -195,6 +195,25 @@ fn the_longest_wait_is_still_waited() {
         scene.call.stop_reason(),
         Some(StopReason::RetryAfterTooLong)
     );
+}
+
+#[test]
+fn what_one_call_is_told_holds_others_back_for_as_long_as_their_policy_waits() {
+    let own = |secs| Retry::default().retry_after_max(Duration::from_secs(secs));
+    for (patience, asked, shut) in [(600, 300, 60), (600, 20, 20), (1, 300, 60), (1, 20, 20)] {
+        let mut scene = Scene::with(GET, own(patience));
+        scene.call.set_common(&Arc::default());
+        scene.answers(&HeadFacts {
+            retry_after: Some(Duration::from_secs(asked)),
+            ..HeadFacts::new(503)
+        });
+        let is_shut = scene.budget.shut_for(scene.now);
+        assert_eq!(
+            is_shut,
+            Some(Duration::from_secs(shut)),
+            "{patience} {asked}"
+        );
+    }
 }
 
 #[test]

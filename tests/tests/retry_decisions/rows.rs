@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use fulmar_core::budget::Cost;
-use fulmar_core::call::{Request, Verdict};
+use fulmar_core::call::{Outcome, Request, Verdict};
 use fulmar_core::fault::{Fate, Fault, FaultKind, Phase};
 use fulmar_core::retry::{
     AttemptFacts, Cause, GoAwayCode, HeadFacts, Replay, StopReason, StreamFault, Violation,
@@ -13,6 +13,11 @@ use crate::{GET, POST, PUT, Scene, free, on_reused, refused, stop, unanswered};
 
 const ONE_SHOT: Request = Request {
     replay: Replay::OneShot,
+    ..PUT
+};
+
+const SPOOLED: Request = Request {
+    replay: Replay::Spooled,
     ..PUT
 };
 
@@ -115,6 +120,24 @@ fn row_8_a_body_that_was_pulled_from_cannot_be_sent_again() {
     };
     let expected = stop(StopReason::BodyNotReplayable, Fate::MaybeProcessed);
     assert_eq!(Scene::new(ONE_SHOT).fails(&facts), expected);
+}
+
+#[test]
+fn a_spooled_body_can_be_sent_again_until_it_is_committed() {
+    for (body_committed, is_free) in [(false, true), (true, false)] {
+        let facts = AttemptFacts {
+            body_pulled: true,
+            body_committed,
+            ..unanswered()
+        };
+        let verdict = Scene::new(SPOOLED).fails(&facts);
+        if is_free {
+            free(&verdict);
+        } else {
+            let expected = stop(StopReason::BodyNotReplayable, Fate::MaybeProcessed);
+            assert_eq!(verdict, expected);
+        }
+    }
 }
 
 #[test]
@@ -272,10 +295,10 @@ fn row_23_without_budget_a_bad_gateway_goes_to_the_caller() {
     assert!(scene.call.retry_exhausted());
 }
 
-/// Resuming with `Range` is no other attempt of the same request: it is decided above the call, by
-/// the strength of the `ETag`. Here both rows are the same.
-#[test]
-fn row_24_and_25_a_body_that_was_delivered_in_part_is_never_silently_begun_anew() {
+/// The caller has 40 kB of a body that breaks off: this call is over. Resuming with `Range` would be
+/// another request (`If-Range` needs a strong `ETag`), and no attempt of this one.
+#[track_caller]
+fn broken_off_for_good(cause: Cause) -> Scene {
     let mut scene = Scene::new(GET);
     let head = scene.answers(&HeadFacts::new(200));
     assert_eq!(head, Verdict::Deliver { exhausted: None });
@@ -283,11 +306,29 @@ fn row_24_and_25_a_body_that_was_delivered_in_part_is_never_silently_begun_anew(
         accepted: 120,
         response_bytes: 40_200,
         delivered: 40_000,
-        ..AttemptFacts::new(Cause::Protocol(Violation::BodyIncomplete))
+        ..AttemptFacts::new(cause)
     };
     let expected = stop(StopReason::NotRetryable, Fate::Processed);
     assert_eq!(scene.fails(&facts), expected);
     assert!(!scene.call.retry_exhausted());
+    assert_eq!(scene.paid(), 0);
+    scene
+}
+
+#[test]
+fn row_24_a_body_that_breaks_off_is_not_begun_anew_and_the_record_says_how_far_it_came() {
+    let cause = Cause::Fault(Fault::new(FaultKind::Eof, Phase::Body));
+    let scene = broken_off_for_good(cause);
+    let records = scene.call.attempts();
+    assert_eq!((records.len(), records[0].received), (1, 40_200));
+}
+
+#[test]
+fn row_25_a_body_that_cannot_be_resumed_is_an_error_of_an_incomplete_response() {
+    let cause = Cause::Protocol(Violation::BodyIncomplete);
+    let scene = broken_off_for_good(cause.clone());
+    let record = &scene.call.attempts()[0];
+    assert_eq!(record.outcome, Outcome::Failed(cause));
 }
 
 #[test]

@@ -1,13 +1,16 @@
 //! Streams on a bad network.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use fulmar_core::fault::FaultKind;
 use fulmar_sim::net::{Family, Net};
 use fulmar_sim::{Failure, Fault};
 
-use crate::support::{connect, echoing, exchange, ms, pattern, read, read_up_to, write};
+use crate::support::{
+    connect, connect_to, echoing, exchange, ms, pattern, read, read_up_to, write,
+};
 
 #[test]
 fn a_reset_reaches_both_ends_of_existing_connections_and_those_that_begin() {
@@ -52,6 +55,31 @@ fn a_refusal_leaves_existing_connections_alone() {
         exchange(&mut socket, b"still here").await.unwrap()
     });
     assert_eq!(run.expect(), b"still here");
+}
+
+#[test]
+fn who_has_no_descriptor_left_connects_again_once_another_connection_is_closed() {
+    let (mut sim, net) = echoing(1);
+    sim.between(ms(30).., Fault::descriptors("laptop", 1));
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let to = net.resolve("api.test", Family::Any).await.unwrap();
+        let to = SocketAddr::new(to.addrs[0], 80);
+        let first = connect_to(&net, to).await.unwrap();
+        let second = connect_to(&net, to).await.unwrap();
+        handle.sleep(ms(50)).await;
+        let begun = handle.now();
+        let error = connect_to(&net, to).await.err().unwrap();
+        assert_eq!(error.raw_os_error(), Some(24));
+        drop(first);
+        let error = connect_to(&net, to).await.err();
+        assert!(error.is_some(), "one is open still");
+        assert_eq!(handle.now(), begun, "it takes no round trip");
+        drop(second);
+        let mut third = connect_to(&net, to).await.unwrap();
+        exchange(&mut third, b"again").await.unwrap()
+    });
+    assert_eq!(run.expect(), b"again");
 }
 
 #[test]

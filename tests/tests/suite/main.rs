@@ -33,10 +33,12 @@ macro_rules! suite {
 mod batches;
 mod cancellation;
 mod connections;
+mod drops;
 mod exchanges;
 mod expectations;
 mod failures;
 mod limits;
+mod names;
 mod policies;
 mod responses;
 mod retries;

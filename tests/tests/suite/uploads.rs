@@ -168,7 +168,8 @@ pub(crate) async fn a_stream_that_yields_too_little_or_too_much_fails_and_closes
     env: Env,
 ) {
     let (server, client) = (measures(&env), env.client());
-    for declared in [1024 * 3 + 1, 1024 * 3 - 1] {
+    // The last is too much by a whole chunk.
+    for declared in [1024 * 3 + 1, 1024 * 3 - 1, 1024 * 2] {
         let taken = Arc::new(AtomicUsize::new(0));
         let body = Body::sized_stream(kilobytes(3, &taken), declared);
         let error = put(&client, &server, body).await.unwrap_err();

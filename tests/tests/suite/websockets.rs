@@ -5,6 +5,7 @@ use std::thread;
 
 use fulmar::websocket::{Cause, CloseCode, Keepalive, Message, WebSocket};
 use fulmar::{Client, Instant};
+use fulmar_tests::loopback::Request;
 use fulmar_tests::websocket::{close_frame, frame};
 
 use crate::env::{Env, Gate, Peer, PollTimes, ms};
@@ -27,6 +28,11 @@ pub(crate) async fn accept(peer: &mut Peer) -> io::Result<()> {
     let Some(request) = peer.request().await? else {
         return Err(io::ErrorKind::UnexpectedEof.into());
     };
+    switch(peer, &request).await
+}
+
+/// Accepts this request, and the sub-protocol that it offers.
+pub(crate) async fn switch(peer: &mut Peer, request: &Request) -> io::Result<()> {
     let key = request.header("sec-websocket-key").unwrap();
     let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
     let chosen = request.header("sec-websocket-protocol");

@@ -1,7 +1,7 @@
 //! The handshake, as part of the client's own request path.
 
 use fulmar_sim::websocket::Refused;
-use fulmar_sim::{Error, Kind, Phase, Sim};
+use fulmar_sim::{Error, Kind, Phase, Sim, StopReason};
 
 use crate::server::{Peer, URL, close_in_order, echo, open_with, switch};
 use crate::support::{assert_quiet, builder, client, ms, raw, secs};
@@ -213,8 +213,15 @@ fn who_comes_when_there_are_as_many_as_may_be_waits_for_one_to_end() {
             third.is_timeout() && third.phase() == Some(Phase::Pool),
             "{third}"
         );
+        assert_eq!(third.retry_stop_reason(), Some(StopReason::NotRetryable));
+        assert_eq!(third.url(), Some("http://api.test/chat"));
+        // The limit that passed is named, and not where.
         let opening = client.websocket(URL).timeout(ms(20)).connect();
-        assert!(opening.await.unwrap_err().is_timeout());
+        let late = opening.await.unwrap_err();
+        assert!(late.is_deadline(), "{late}");
+        assert_eq!(late.waiting_for(), Some(Phase::Pool));
+        let reason = late.retry_stop_reason();
+        assert_eq!(reason, Some(StopReason::DeadlineExpired));
 
         let waiting = client.clone();
         handle.spawn(async move {

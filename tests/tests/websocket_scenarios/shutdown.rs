@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use fulmar_sim::websocket::{Cause, CloseCode};
-use fulmar_sim::{Instant, Sim};
+use fulmar_sim::{Instant, Phase, Sim, StopReason};
 
 use crate::server::{URL, open_with, serve, text};
 use crate::support::{assert_quiet, builder, client, join_all, ms, raw, secs};
@@ -133,4 +133,25 @@ fn handshakes_with_one_server_follow_each_other_unless_told_otherwise() {
         run.expect();
         assert_eq!(now.lock().unwrap().1, most);
     }
+}
+
+#[test]
+fn who_waits_for_his_turn_to_shake_hands_waits_until_his_deadline() {
+    let mut sim = Sim::seeded(4);
+    sim.serve("api.test:80", |mut conn| async move {
+        while conn.request().await?.is_some() {}
+        Ok(())
+    });
+    let client = builder(&sim).build().unwrap();
+    let run = sim.run(async move {
+        let opening = [400, 200].map(|total| client.websocket(URL).timeout(ms(total)).connect());
+        let mut ends = join_all(opening).await;
+        let second = ends.pop().unwrap().unwrap_err();
+        assert!(second.is_deadline(), "{second}");
+        let told = (second.waiting_for(), second.retry_stop_reason());
+        let expected = (Some(Phase::Pool), Some(StopReason::DeadlineExpired));
+        assert_eq!(told, expected, "{second}");
+        assert_eq!(second.tries(), 0);
+    });
+    run.expect();
 }

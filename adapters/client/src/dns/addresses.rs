@@ -18,6 +18,11 @@ impl Dns {
         live.lock().memory.known(now, addrs, port)
     }
 
+    /// How far it is, there and back.
+    pub(crate) fn rtt(&self, addr: SocketAddr) -> Option<Duration> {
+        self.names.live()?.lock().memory.rtt(addr)
+    }
+
     /// A connection to it opened, within this time.
     pub(crate) fn note_connected(&self, addr: SocketAddr, took: Duration) {
         if let Some(live) = self.names.live() {

@@ -1,9 +1,8 @@
 //! Looking a name up: whoever asks polls the cache, and the cache's queries run as tasks of their
 //! own, which nobody's end ends.
 
-use std::future::{Future, poll_fn};
+use std::future::poll_fn;
 use std::net::IpAddr;
-use std::pin::Pin;
 use std::sync::{Arc, Weak};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -14,7 +13,9 @@ use fulmar_core::time::Instant;
 
 use super::Dns;
 use super::handle::{Live, Names};
+use crate::alarm::Alarm;
 use crate::net::{Answer, BoxFuture, Family, Net};
+use crate::wake::wake_all;
 
 /// A query has at least so long, even where its asker has less: the answer is kept.
 const LEAST: Duration = Duration::from_secs(3);
@@ -174,19 +175,15 @@ async fn run(mut guard: Guard, net: Arc<dyn Net>, limit: Duration) {
         return;
     };
     let until = net.now() + limit;
-    let mut sleep = net.sleep(until);
+    let mut alarm = Alarm::new();
     let outcome = poll_fn(|cx| {
         if let Poll::Ready(answer) = answer.as_mut().poll(cx) {
             return Poll::Ready(outcome_of(answer));
         }
-        while Pin::new(&mut sleep).poll(cx).is_ready() {
-            if net.now() >= until {
-                let fault = Fault::new(FaultKind::TimedOut, Phase::Dns);
-                return Poll::Ready(Outcome::Failed(fault));
-            }
-            sleep.reset(until);
-        }
-        Poll::Pending
+        alarm.poll_until(cx, &*net, until).map(|()| {
+            let fault = Fault::new(FaultKind::TimedOut, Phase::Dns);
+            Outcome::Failed(fault)
+        })
     })
     .await;
     guard.end(outcome);
@@ -242,7 +239,7 @@ impl Live {
         for (client, change) in clients.iter().zip(change.iter().cycle()) {
             client.handle_addresses(&change.name, &change.addrs);
         }
-        wakers.into_iter().for_each(std::task::Waker::wake);
+        wake_all(wakers);
     }
 }
 

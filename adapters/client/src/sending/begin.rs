@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use fulmar_core::fault::Phase;
-use fulmar_core::h1::RequestHead;
+use fulmar_core::h1::{RequestHead, Reuse};
 use fulmar_core::pool::Discard;
 use fulmar_core::time::Instant;
 use fulmar_core::trace::Event;
@@ -63,11 +63,23 @@ impl Live {
             return Poll::Ready(Ok(None));
         }
         let connection = h1.id;
-        self.upload = Upload::new(parts.body.attempt());
-        if !parts.stamp(shared, now, self.clocks.overall(), self.call.attempt()) {
-            self.step = Step::Exchanging(Exchange::H1(h1));
+        self.upload = Upload::new(parts.body.attempt(shared));
+        if parts.was_pulled {
+            self.upload.repeats();
+        }
+        let (overall, attempt) = (self.clocks.overall(), self.call.attempt());
+        if !parts.stamp(shared, now, overall, attempt, h1.peer.as_deref()) {
+            let exchange = Exchange::H1(h1);
+            if self.reused {
+                // It was not used: the next call has more time, and wants a warm one.
+                self.step = Step::Over;
+                exchange.finish(shared, now, Reuse::Keep, &mut self.registration);
+            } else {
+                self.step = Step::Exchanging(exchange);
+            }
             return self.expire(shared, parts, now, Phase::Total);
         }
+        self.paid = None;
         let begun = parts.send(
             shared,
             now,
@@ -127,9 +139,10 @@ impl Parts {
         host.map_or_else(own, str::to_owned)
     }
 
-    /// A stream that nobody pulled from can still be sent.
-    pub(super) fn take_back(&mut self, upload: Upload) {
-        if self.one_shot && !upload.pulled && upload.body.is_one_shot() {
+    /// A stream that nobody pulled from can still be sent, and one of which all is kept.
+    pub(super) fn take_back(&mut self, mut upload: Upload) {
+        self.was_pulled |= upload.pulled;
+        if self.is_moved && upload.body.rewind(upload.pulled) {
             self.body = upload.body;
         }
     }

@@ -37,6 +37,8 @@ impl Live {
         });
         let error = match entered {
             in_flight::Progress::Inside => {
+                self.call.handle_admitted(self.clocks.spent_by(now));
+                pass.begin(now);
                 self.step = Step::Begin;
                 return Poll::Ready(Ok(None));
             }
@@ -47,6 +49,6 @@ impl Live {
             },
         };
         self.step = Step::Over;
-        Poll::Ready(Err(self.error(error, parts, None)))
+        self.end_with(error, parts)
     }
 }

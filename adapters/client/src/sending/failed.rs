@@ -1,17 +1,16 @@
 //! What follows from an attempt that failed: another one, or the error of the call.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
-use fulmar_core::call::{Again, Verdict};
+use fulmar_core::call::{Again, Verdict, Via};
 use fulmar_core::fault::{Fate, FaultKind, Phase};
 use fulmar_core::retry::{AttemptFacts, Cause, Seen, StopReason};
 use fulmar_core::time::Instant;
 use fulmar_core::trace::Event;
 
-use super::{Live, Progress, Step};
+use super::{Live, Progress, Step, paid_for};
 use crate::body::Body;
 use crate::error::{Error, Kind};
 use crate::h1::{Failure, Upload};
@@ -25,6 +24,15 @@ const STALE_AFTER: Duration = Duration::from_secs(1);
 fn is_death(cause: &Cause) -> bool {
     let ours = [FaultKind::TimedOut, FaultKind::RuntimeGone];
     matches!(cause, Cause::Fault(fault) if !ours.contains(&fault.kind))
+}
+
+/// For those who watch connections.
+const fn why(cause: &Cause) -> &'static str {
+    match cause {
+        Cause::Closed => "the client is closed",
+        Cause::RequestBody => "request not sent",
+        _ => "failed",
+    }
 }
 
 impl Live {
@@ -48,31 +56,50 @@ impl Live {
             }
             Failure::Request(error) => {
                 let error = Error::new(Kind::Request).caused_by(error);
-                self.refuse(shared, parts, error)
+                self.refuse(shared, parts, now, error)
+            }
+            Failure::Mismatch(error) => {
+                let error = Error::new(Kind::BodyReplayMismatch).caused_by(error);
+                self.refuse(shared, parts, now, error.at(Phase::Write))
             }
             Failure::Body(error) => {
                 let error = Error::new(Kind::Request).caused_by(error);
-                self.refuse(shared, parts, error.at(Phase::Write))
+                self.refuse(shared, parts, now, error.at(Phase::Write))
             }
         }
     }
 
     /// The user's own request is at fault: no other attempt would do better.
-    fn refuse(&mut self, shared: &Shared, parts: &Parts, mut error: Error) -> Progress {
-        if self.is_begun() {
-            error = error.at(Phase::Write).with_fate(Fate::MaybeProcessed);
+    fn refuse(
+        &mut self,
+        shared: &Shared,
+        parts: &mut Parts,
+        now: Instant,
+        mut error: Error,
+    ) -> Progress {
+        if matches!(&self.step, Step::Exchanging(exchange) if exchange.accepted() > 0) {
+            error = error.at(Phase::Write);
         }
-        self.give_up_exchange(shared, "request not sent");
-        Poll::Ready(Err(self.error(
-            error,
-            parts,
-            Some(StopReason::NotRetryable),
-        )))
+        self.break_off(shared, parts, now, Cause::RequestBody, error)
     }
 
-    /// Whether the transport took a byte of the request.
-    pub(super) fn is_begun(&self) -> bool {
-        matches!(&self.step, Step::Exchanging(exchange) if exchange.accepted() > 0)
+    /// This side ends the attempt that runs, and the call with it.
+    pub(super) fn break_off(
+        &mut self,
+        shared: &Shared,
+        parts: &mut Parts,
+        now: Instant,
+        cause: Cause,
+        error: Error,
+    ) -> Progress {
+        let (facts, via) = self.give_up(shared, parts, now, cause);
+        let peer = via.peer.clone();
+        let overall = self.clocks.overall();
+        let reason = self.call.handle_broken_off(now, &facts, overall);
+        self.call.annotate(via, self.clocks.spent_by(now));
+        self.note_failure(shared, &error);
+        let error = error.with_peer(peer.as_deref());
+        Poll::Ready(Err(self.error(error, parts, reason)))
     }
 
     /// A limit passed. Only an attempt's or a phase's own may lead to another attempt.
@@ -84,6 +111,10 @@ impl Live {
         phase: Phase,
     ) -> Progress {
         let error = Error::expired(&self.clocks, now, phase);
+        if let Step::Begin | Step::Resting(_) = self.step {
+            // Between two attempts, or before the first: none is to blame.
+            return self.end_with(error, parts);
+        }
         let cause = match error.too_slow() {
             Some(_) => Cause::TooSlow(phase),
             None => Cause::Timeout(phase),
@@ -100,21 +131,21 @@ impl Live {
         cause: Cause,
         error: Error,
     ) -> Progress {
-        let upload = std::mem::replace(&mut self.upload, Upload::new(Body::empty()));
-        let body_pulled = upload.pulled && parts.one_shot;
-        parts.take_back(upload);
-        let (facts, connection) = self.give_up(shared, now, cause, body_pulled);
-        let peer = connection.1.clone();
+        if let Some(pass) = &self.pass {
+            pass.handle_failure(now, &cause);
+        }
+        let (facts, via) = self.give_up(shared, parts, now, cause);
+        let peer = via.peer.clone();
         let verdict = self.decide(shared, parts, now, &facts);
-        self.call.annotate(connection, self.clocks.spent_by(now));
+        self.call.annotate(via, self.clocks.spent_by(now));
         self.note_failure(shared, &error);
         match verdict {
             Verdict::Retry(again) => self.rest(shared, parts, now, &again, "failed attempt"),
             Verdict::Stop { reason, fate } => {
                 let error = error.with_fate(fate).with_peer(peer.as_deref());
-                Poll::Ready(Err(self.error(error, parts, Some(reason))))
+                Poll::Ready(Err(self.error(error, parts, reason)))
             }
-            Verdict::Deliver { .. } => Poll::Ready(Err(self.error(error, parts, None))),
+            Verdict::Deliver { .. } => self.end_with(error, parts),
         }
     }
 
@@ -122,21 +153,27 @@ impl Live {
     fn give_up(
         &mut self,
         shared: &Shared,
+        parts: &mut Parts,
         now: Instant,
         cause: Cause,
-        body_pulled: bool,
-    ) -> (AttemptFacts, (u64, Option<Arc<SocketAddr>>)) {
-        let (mut accepted, mut response_bytes, mut connection) = (0, 0, (0, None));
+    ) -> (AttemptFacts, Via) {
+        let upload = std::mem::replace(&mut self.upload, Upload::new(Body::empty()));
+        let body_pulled = upload.pulled && parts.is_moved;
+        let body_committed = upload.body.is_committed();
+        parts.take_back(upload);
+        self.tell_dial(now);
+        self.paid = None;
+        let (mut accepted, mut response_bytes, mut via) = (0, 0, Via::default());
         match std::mem::replace(&mut self.step, Step::Over) {
             Step::Exchanging(exchange) => {
                 accepted = exchange.accepted();
                 response_bytes = exchange.response_bytes();
-                connection = exchange.connection();
+                via = exchange.via();
                 let is_young = !self.reused && self.idle_for < STALE_AFTER;
                 if is_young && response_bytes == 0 && is_death(&cause) {
                     exchange.bury(shared);
                 } else {
-                    exchange.discard(shared, "failed");
+                    exchange.discard(shared, why(&cause));
                 }
             }
             Step::Queued(ticket) => shared.locked(|state| state.pool.cancel(now, ticket)),
@@ -149,9 +186,10 @@ impl Live {
             response_bytes,
             delivered: 0,
             body_pulled,
+            body_committed,
             cause,
         };
-        (facts, connection)
+        (facts, via)
     }
 
     /// Asks the machine, and has the pool forget what it now knows to be stale.
@@ -169,6 +207,8 @@ impl Live {
             let State { pool, rng, .. } = state;
             let budget = pool.budget(now, route);
             let verdict = self.call.handle_failure(now, facts, overall, budget, rng);
+            // At once: who watches may panic before the retry begins.
+            self.paid = paid_for(&verdict, now);
             if let Verdict::Retry(again) = verdict {
                 if let Some(idle_for) = again.evict_idle_for {
                     state.pool.evict_idle(now, route, idle_for);
@@ -212,28 +252,29 @@ impl Live {
         self.without_expect |= again.without_expect;
         self.reused = false;
         self.idle_for = Duration::ZERO;
+        self.step = Step::Resting(again.at);
         shared.emit(self.id, || Event::RetryScheduled {
             attempt: self.call.attempt() + 1,
             delay: again.at - now,
             reason,
             transparent: again.transparent,
         });
-        self.step = Step::Resting(again.at);
         Poll::Ready(Ok(None))
     }
 
-    pub(super) fn give_up_exchange(&mut self, shared: &Shared, why: &'static str) {
-        if let Step::Exchanging(exchange) = std::mem::replace(&mut self.step, Step::Over) {
-            exchange.discard(shared, why);
-        }
+    /// Ends the call with an error that no attempt is to blame for.
+    pub(super) fn end_with(&mut self, error: Error, parts: &Parts) -> Progress {
+        let waited_for = error.phase().filter(|_| error.is_timeout());
+        let reason = self.call.give_up(waited_for);
+        Poll::Ready(Err(self.error(error, parts, reason)))
     }
 
     /// What ends a call says nothing of the attempts before: they may have been processed.
-    pub(super) fn error(&self, error: Error, parts: &Parts, stop: Option<StopReason>) -> Error {
+    fn error(&self, error: Error, parts: &Parts, stop: StopReason) -> Error {
         let fate = error.fate().max(self.call.fate());
         error
             .with_fate(fate)
-            .with_url(parts.url.as_str())
-            .with_history(self.call.attempt(), self.call.attempts(), stop)
+            .of_request(&parts.method, parts.url.as_str())
+            .with_history(self.call.attempt(), self.call.attempts(), Some(stop))
     }
 }

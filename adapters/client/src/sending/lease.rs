@@ -1,11 +1,11 @@
 //! How an attempt gets its connection: an idle one, a place in the queue, or a dial.
 
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use fulmar_core::fault::{FaultKind, Phase};
 use fulmar_core::pool::{Ask, Lease, Refusal, Slot, Ticket};
-use fulmar_core::retry::{Cause, StopReason};
+use fulmar_core::retry::Cause;
 use fulmar_core::time::Instant;
 use fulmar_core::trace::Event;
 
@@ -13,6 +13,7 @@ use super::{Live, Progress, Step};
 use crate::error::{Error, Kind};
 use crate::exchange::StreamHandle;
 use crate::h1::{Bufs, H1};
+use crate::milestones::Milestones;
 use crate::request::Parts;
 use crate::shared::{Shared, State};
 
@@ -30,6 +31,7 @@ impl Live {
     ) -> Progress {
         let bound = self.clocks.lower_bound(now).unwrap_or(Instant::MAX);
         let route = parts.route();
+        let lane = parts.lane();
         let per_origin = parts.profile().and_then(|manner| manner.per_origin);
         let mut bufs = None;
         let waker = cx.waker().clone();
@@ -40,6 +42,7 @@ impl Live {
                 fresh: self.fresh,
                 repeatable,
                 probe: false,
+                lane,
                 per_origin,
                 tag,
             };
@@ -89,6 +92,10 @@ impl Live {
         now: Instant,
         ticket: Ticket,
     ) -> Progress {
+        if self.clocks.is_overdue(now) {
+            // A connection that came with it goes to the next: nothing is sent past the deadline.
+            return self.expire(shared, parts, now, Phase::Total);
+        }
         let mut bufs = None;
         let lease = shared.locked_and_driven(|state| {
             let mut lease = state.pool.poll_lease(now, ticket);
@@ -96,6 +103,7 @@ impl Live {
                 bufs = state.lend();
             }
             if let Some(lease) = &mut lease {
+                self.tell_dial(now);
                 self.own(lease);
             }
             lease
@@ -122,7 +130,8 @@ impl Live {
             Ok(Lease::Share(_, stream)) => match stream {},
             Ok(Lease::Dial(ticket, slot)) => {
                 self.clocks.entered(now, Phase::Connect);
-                self.dial(shared, parts, now, slot);
+                self.paid = None;
+                self.dial = Some(self.dial(shared, parts, now, slot));
                 // The dial may have been refused at once.
                 self.poll_lease(shared, parts, cx, now, ticket)
             }
@@ -135,13 +144,26 @@ impl Live {
         }
     }
 
-    fn dial(&self, shared: &Arc<Shared>, parts: &Parts, now: Instant, slot: Slot) {
+    /// Tells the clocks where the time of a dial went that the call waited for.
+    pub(super) fn tell_dial(&mut self, now: Instant) {
+        if let Some(milestones) = self.dial.take() {
+            milestones.tell(now, &mut self.clocks);
+        }
+    }
+
+    fn dial(
+        &self,
+        shared: &Arc<Shared>,
+        parts: &Parts,
+        now: Instant,
+        slot: Slot,
+    ) -> Arc<Milestones> {
         let options = parts.options.as_deref();
         let timeouts = options
             .and_then(|o| o.timeouts.as_ref())
             .unwrap_or(&shared.settings.timeouts);
         let socket = parts.socket(&shared.settings);
-        crate::dial::spawn(shared, &parts.url, socket, slot, timeouts, self.id, now);
+        crate::dial::spawn(shared, &parts.url, socket, slot, timeouts, self.id, now)
     }
 
     fn handle_refusal(
@@ -155,11 +177,7 @@ impl Live {
         match refusal {
             Refusal::Closed => {
                 let error = Error::new(Kind::Closed);
-                Poll::Ready(Err(self.error(
-                    error,
-                    parts,
-                    Some(StopReason::NotRetryable),
-                )))
+                self.break_off(shared, parts, now, Cause::Closed, error)
             }
             Refusal::QueueFull => {
                 let error = Error::new(Kind::PoolFull).at(Phase::Pool);

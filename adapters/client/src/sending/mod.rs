@@ -23,7 +23,8 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use fulmar_core::call::Call;
+use fulmar_core::budget::Cost;
+use fulmar_core::call::{Call, Verdict};
 use fulmar_core::deadline::Clocks;
 use fulmar_core::fault::Phase;
 use fulmar_core::pool::Ticket;
@@ -35,17 +36,22 @@ use crate::error::{Error, Kind};
 use crate::exchange::Exchange;
 use crate::h1::Upload;
 use crate::in_flight::Pass;
+use crate::milestones::Milestones;
 use crate::request::Parts;
 use crate::response::Response;
-use crate::shared::{Registration, Shared};
+use crate::shared::{Registration, Shared, State};
 
 /// The future of one call. It does nothing until it is polled.
 ///
 /// # Cancel safety
 ///
-/// Dropping it at any point ends the call at once: a place in the queue, a granted connection and a
-/// retry's timer are given back, and a connection whose exchange had begun is closed (the boundary
-/// of its response is not known). Nothing is sent afterwards.
+/// Dropping it at any point ends the call at once: a place in the queue, a granted connection, a
+/// retry's timer and what a retry that was not begun cost the retry budget are given back, and a
+/// connection whose exchange had begun is closed (the boundary of its response is not known). Nothing
+/// is sent afterwards.
+///
+/// A call whose turn has come and that is woken, but not polled, keeps its place and whatever it was
+/// given, and others wait behind it: poll a call to its end, or drop it.
 #[must_use = "a call does nothing until it is awaited"]
 pub struct Sending {
     shared: Arc<Shared>,
@@ -72,6 +78,11 @@ struct Live {
     without_expect: bool,
     /// The route's retry budget knows of this call.
     accounted: bool,
+    /// The dial that it waits for, if it asked for one.
+    dial: Option<Arc<Milestones>>,
+    /// When it was charged for an attempt that has not begun, and what: until the attempt sends, or
+    /// has a dial made. Boxed, because it is rare.
+    paid: Option<Box<(Instant, Cost)>>,
 }
 
 enum Step {
@@ -116,18 +127,26 @@ impl Future for Sending {
             live
         } else {
             if let Err(error) = parts.settle(&shared.settings) {
-                let error = error.with_url(parts.url.as_str());
+                let error = error.of_request(&parts.method, parts.url.as_str());
                 *given = Err(None);
                 return Poll::Ready(Err(error));
             }
-            live.insert(Live::begin(shared, parts, now))
+            let live = live.insert(Live::begin(shared, parts, now));
+            if parts.options.is_some() {
+                live.heed_others(shared, parts);
+            }
+            live
         };
         loop {
             match std::task::ready!(live.step(shared, parts, cx, now)) {
                 Ok(None) => {}
                 Ok(Some(response)) => return Poll::Ready(Ok(response)),
                 Err(error) => {
+                    if live.paid.is_some() {
+                        shared.locked(|state| live.refund(state, now, parts.route()));
+                    }
                     live.end(shared, now, || outcome_of(&error));
+                    parts.body = Body::empty();
                     return Poll::Ready(Err(error));
                 }
             }
@@ -137,6 +156,14 @@ impl Future for Sending {
 
 fn polled_after_end(error: Option<Error>) -> Error {
     error.unwrap_or_else(|| Error::new(Kind::Request).because("the call is over"))
+}
+
+/// What was paid for the retry that follows, if one does.
+fn paid_for(verdict: &Verdict, now: Instant) -> Option<Box<(Instant, Cost)>> {
+    match verdict {
+        Verdict::Retry(again) => again.cost.map(|cost| Box::new((now, cost))),
+        Verdict::Deliver { .. } | Verdict::Stop { .. } => None,
+    }
 }
 
 fn outcome_of(error: &Error) -> Outcome {
@@ -188,7 +215,17 @@ impl Live {
             fresh: false,
             without_expect: false,
             accounted: false,
+            paid: None,
+            dial: None,
         }
+    }
+
+    /// Where the call has a policy of its own: what it is told concerns others by theirs.
+    #[cold]
+    fn heed_others(&mut self, shared: &Shared, parts: &Parts) {
+        let profile = parts.profile().and_then(|manner| manner.retry.as_ref());
+        let common = profile.unwrap_or(&shared.settings.retry);
+        self.call.set_common(common);
     }
 
     fn step(
@@ -207,6 +244,11 @@ impl Live {
                 self.poll_lease(shared, parts, cx, now, ticket)
             }
             Step::Exchanging(exchange) => {
+                if self.clocks.is_overdue(now) {
+                    // The clock decides, not what is seen first: nothing is sent past the deadline,
+                    // and an answer that comes with it is late.
+                    return self.expire(shared, parts, now, Phase::Total);
+                }
                 let is_watched = self.id != 0;
                 let was_sent = is_watched && exchange.is_sent();
                 let polled = exchange.poll_head(cx, now, &mut self.clocks, &mut self.upload);
@@ -221,6 +263,9 @@ impl Live {
                 }
             }
             Step::Resting(until) if now >= *until => {
+                if let Some(pass) = &mut self.pass {
+                    pass.begin(now);
+                }
                 self.step = Step::Begin;
                 Poll::Ready(Ok(None))
             }
@@ -229,12 +274,31 @@ impl Live {
         }
     }
 
+    /// The call ends before a retry that it paid for has begun.
+    fn refund(&mut self, state: &mut State, now: Instant, route: &str) {
+        if let Some(paid) = self.paid.take() {
+            state.pool.budget(now, route).refund(now, paid.0, paid.1);
+        }
+    }
+
+    /// Another call may be in flight instead.
+    #[cold]
+    fn leave(&mut self, now: Instant, outcome: Outcome) {
+        if let (Some(pass), Outcome::Status(status)) = (self.pass.take(), outcome) {
+            pass.handle_status(now, status);
+        }
+    }
+
     /// The call is over: nobody is to wake it, and those who watch hear how it ended.
-    fn end(&mut self, shared: &Shared, now: Instant, outcome: impl FnOnce() -> Outcome) {
+    fn end(&mut self, shared: &Shared, now: Instant, outcome: impl Fn() -> Outcome) {
         self.step = Step::Over;
         // Told first: mostly there is none to drop.
         if self.pass.is_some() {
-            self.pass = None;
+            self.leave(now, outcome());
+        }
+        // Whoever keeps the future does not keep the body.
+        if self.upload.pulled {
+            self.upload = Upload::new(Body::empty());
         }
         if self.registration.is_registered() {
             shared.locked(|state| self.registration.remove(state));
@@ -254,18 +318,28 @@ impl Live {
 impl Drop for Sending {
     fn drop(&mut self) {
         let Some(live) = &mut self.live else { return };
-        // A call that is over has nothing registered, unless a panic ended it halfway.
-        if matches!(live.step, Step::Over) && !live.registration.is_registered() {
+        // A call that is over has nothing registered and nothing paid for, unless a panic ended it
+        // halfway.
+        let has_left = live.registration.is_registered() || live.paid.is_some();
+        if matches!(live.step, Step::Over) && !has_left {
             return;
         }
         let now = self.shared.net.now();
-        match std::mem::replace(&mut live.step, Step::Over) {
-            Step::Exchanging(exchange) => exchange.cancel(&self.shared, false),
-            Step::Queued(ticket) => self.shared.locked(|state| state.pool.cancel(now, ticket)),
-            _ => {}
+        let step = std::mem::replace(&mut live.step, Step::Over);
+        // First: those who watch, who hear of what follows, may panic. What comes back is dropped
+        // here, outside the lock.
+        self.shared.locked(|state| {
+            if let Step::Queued(ticket) = step {
+                state.pool.cancel(now, ticket);
+            }
+            if let Ok(parts) = &self.parts {
+                live.refund(state, now, parts.route());
+            }
+            live.registration.remove(state)
+        });
+        if let Step::Exchanging(exchange) = step {
+            exchange.cancel(&self.shared, false);
         }
-        // What comes back is dropped here, outside the lock.
-        self.shared.locked(|state| live.registration.remove(state));
         self.shared.emit(live.id, || Event::CallEnded {
             outcome: Outcome::Cancelled,
             elapsed: now - live.started,

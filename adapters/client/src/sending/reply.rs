@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fulmar_core::call::{Again, Verdict};
@@ -12,14 +13,15 @@ use fulmar_core::retry::{HeadFacts, Seen, StopReason, parse_retry_after};
 use fulmar_core::time::Instant;
 use fulmar_core::trace::{Event, Outcome};
 
-use super::{Live, Progress, Step, polled_after_end};
+use super::{Live, Progress, Step, paid_for, polled_after_end};
 use crate::body::Body;
 use crate::exchange::{Exchange, Reply};
 use crate::h1::Upload;
 use crate::incoming::Incoming;
 use crate::request::Parts;
-use crate::response::{Response, Summary};
+use crate::response::Response;
 use crate::shared::{Shared, State};
+use crate::summary::Summary;
 use crate::upgraded::Upgraded;
 
 /// Which rule asks to repeat a response with a status that failed.
@@ -28,6 +30,19 @@ fn status_rule(head: &ResponseHead) -> &'static str {
         Some(_) => "Retry-After",
         None => "status",
     }
+}
+
+/// How long the response asks to wait.
+#[cold]
+fn retry_after(shared: &Shared, head: &ResponseHead) -> Option<Duration> {
+    let values = head
+        .fields()
+        .filter(|(n, _)| n.eq_ignore_ascii_case(b"retry-after"));
+    parse_retry_after(
+        values.map(|(_, v)| v),
+        head.header("date"),
+        shared.net.wall(),
+    )
 }
 
 impl Live {
@@ -39,11 +54,6 @@ impl Live {
         now: Instant,
         reply: Reply,
     ) -> Progress {
-        let is_final = !matches!(reply, Reply::Informational(_));
-        if is_final && self.clocks.overall().is_some_and(|at| now >= at) {
-            // The clock decides, not which of the two was seen first.
-            return self.expire(shared, parts, now, Phase::Total);
-        }
         match reply {
             Reply::Whole(head, body, reuse) => {
                 self.handle_whole(shared, parts, now, head, body, reuse)
@@ -74,12 +84,13 @@ impl Live {
                 return self.rest(shared, parts, now, &again, status_rule(&head));
             }
         };
-        let summary = self.summary(now, stop);
+        let summary = self.summary(shared, parts, now, &head, stop);
         self.finish(shared, now, reuse);
         shared.emit(self.id, || Event::BodyEnded {
             bytes: body.len() as u64,
         });
-        self.deliver(shared, parts, now, head, body.into(), summary)
+        let body = Body::whole(body, parts.max_response_body(shared), &parts.url);
+        self.deliver(shared, parts, now, head, body, summary)
     }
 
     fn handle_head(
@@ -99,7 +110,7 @@ impl Live {
                 return self.rest(shared, parts, now, &again, status_rule(&head));
             }
         };
-        let summary = self.summary(now, stop);
+        let summary = self.summary(shared, parts, now, &head, stop);
         let Step::Exchanging(mut exchange) = std::mem::replace(&mut self.step, Step::Over) else {
             return Poll::Ready(Err(polled_after_end(None)));
         };
@@ -107,17 +118,23 @@ impl Live {
         self.clocks.entered(now, Phase::Body);
         // Until the reader asks, its clock stands still: a slow consumer is not a slow peer.
         self.clocks.suspended(now, true);
+        let mut upload = std::mem::replace(&mut self.upload, Upload::new(Body::empty()));
+        upload.body.commit();
         let mut incoming = Incoming::new(
             shared.clone(),
             exchange,
-            std::mem::replace(&mut self.upload, Upload::new(Body::empty())),
+            upload,
             self.clocks.clone(),
             std::mem::take(&mut self.registration),
             self.id,
-            parts.url.clone(),
-            (self.call.attempt(), self.call.attempts().to_vec()),
+            (parts.method.clone(), parts.url.clone()),
+            (self.call.clone(), self.reused),
         );
-        incoming.pass = self.pass.take();
+        incoming.max = parts.max_response_body(shared);
+        if let Some(pass) = self.pass.take() {
+            pass.handle_status(now, head.status().as_u16());
+            incoming.pass = Some(pass);
+        }
         let body = Body::incoming(Box::new(incoming));
         self.deliver(shared, parts, now, head, body, summary)
     }
@@ -132,7 +149,7 @@ impl Live {
         shared.emit(self.id, || Event::HeadReceived {
             status: head.status().as_u16(),
         });
-        let summary = self.summary(now, None);
+        let summary = self.summary(shared, parts, now, &head, None);
         let body = match std::mem::replace(&mut self.step, Step::Over) {
             Step::Exchanging(mut exchange) => {
                 exchange.earn(shared, now);
@@ -175,7 +192,13 @@ impl Live {
         head: &ResponseHead,
     ) -> Result<Option<StopReason>, Again> {
         match self.judge(shared, parts, now, head) {
-            Verdict::Retry(again) => Err(again),
+            Verdict::Retry(again) => {
+                // Of a response that is delivered it hears at its end.
+                if let Some(pass) = &self.pass {
+                    pass.handle_status(now, head.status().as_u16());
+                }
+                Err(again)
+            }
             Verdict::Deliver { .. } => Ok(self.call.stop_reason()),
             Verdict::Stop { reason, .. } => Ok(Some(reason)),
         }
@@ -195,12 +218,14 @@ impl Live {
         let verdict = shared.locked(|state| {
             let State { pool, rng, .. } = state;
             let budget = pool.budget(now, parts.route());
-            self.call.handle_head(now, &facts, overall, budget, rng)
+            let verdict = self.call.handle_head(now, &facts, overall, budget, rng);
+            self.paid = paid_for(&verdict, now);
+            verdict
         });
         if let Step::Exchanging(exchange) = &mut self.step {
             exchange.judge();
             let spent = self.clocks.spent_by(now);
-            self.call.annotate(exchange.connection(), spent);
+            self.call.annotate(exchange.via(), spent);
         }
         verdict
     }
@@ -210,37 +235,49 @@ impl Live {
             Step::Exchanging(exchange) => (exchange.accepted(), exchange.response_bytes()),
             _ => (0, 0),
         };
-        let values = head
-            .fields()
-            .filter(|(n, _)| n.eq_ignore_ascii_case(b"retry-after"));
-        let retry_after = parse_retry_after(
-            values.map(|(_, v)| v),
-            head.header("date"),
-            shared.net.wall(),
-        );
         HeadFacts {
-            retry_after,
+            retry_after: retry_after(shared, head),
             reused: self.reused,
             accepted,
             response_bytes,
             expected: parts.has("expect"),
             body_pulled: self.upload.pulled,
+            body_committed: self.upload.body.is_committed(),
             ..HeadFacts::new(head.status().as_u16())
         }
     }
 
     /// What the response tells of the call, while its exchange is at hand.
-    fn summary(&self, now: Instant, stop: Option<StopReason>) -> Summary {
-        Summary {
-            elapsed: now - self.started,
-            attempts: self.call.attempt(),
-            reused: self.reused,
-            stop,
-            peer: match &self.step {
-                Step::Exchanging(exchange) => exchange.peer(),
-                _ => None,
-            },
+    #[allow(clippy::inline_always)]
+    #[inline(always)]
+    fn summary(
+        &self,
+        shared: &Shared,
+        parts: &Parts,
+        now: Instant,
+        head: &ResponseHead,
+        stop: Option<StopReason>,
+    ) -> Summary {
+        let peer = match &self.step {
+            Step::Exchanging(exchange) => exchange.peer(),
+            _ => None,
+        };
+        let mut summary = Summary::new(
+            &parts.method,
+            (self.started, now),
+            self.call.attempt(),
+            self.reused,
+            (stop, peer),
+        );
+        let status = head.status().as_u16();
+        if status >= 400 {
+            summary.set_retry_after(retry_after(shared, head));
+            if !self.call.passes(status) {
+                // Some statuses disclaim that the request was processed.
+                summary.fate = self.call.fate();
+            }
         }
+        summary
     }
 
     /// Ends the call with a response. That is made last, where it goes to: it is big to move.

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use fulmar_core::fault::{Fate, Fault, FaultKind, Phase};
+use fulmar_core::fault::{Fault, FaultKind, Phase};
+use fulmar_core::retry::Cause;
 use fulmar_core::time::Instant;
 
 use super::{Live, Progress, Step};
@@ -46,20 +47,16 @@ impl Live {
 
     /// The client is shut down, or no runtime runs: whether that concerns the call as it waits.
     #[cold]
-    fn halt(&mut self, shared: &Arc<Shared>, parts: &Parts, now: Instant) -> Option<Progress> {
+    fn halt(&mut self, shared: &Arc<Shared>, parts: &mut Parts, now: Instant) -> Option<Progress> {
         match self.step {
             Step::Exchanging(_) if shared.is_cut() => {
-                let mut error = Error::new(Kind::Closed);
-                if self.is_begun() {
-                    error = error.with_fate(Fate::MaybeProcessed);
-                }
-                self.give_up_exchange(shared, "the client is closed");
-                Some(Poll::Ready(Err(self.error(error, parts, None))))
+                let error = Error::new(Kind::Closed);
+                Some(self.break_off(shared, parts, now, Cause::Closed, error))
             }
             Step::Resting(_) | Step::Entering if shared.is_closed() => {
                 self.step = Step::Over;
                 let error = Error::new(Kind::Closed);
-                Some(Poll::Ready(Err(self.error(error, parts, None))))
+                Some(self.end_with(error, parts))
             }
             Step::Resting(_) | Step::Queued(_) | Step::Entering if shared.is_undriven() => {
                 Some(self.fail_undriven(shared, parts, now))
@@ -73,14 +70,15 @@ impl Live {
     pub(super) fn fail_undriven(
         &mut self,
         shared: &Shared,
-        parts: &Parts,
+        parts: &mut Parts,
         now: Instant,
     ) -> Progress {
-        if let Step::Queued(ticket) = std::mem::replace(&mut self.step, Step::Over) {
-            shared.locked(|state| state.pool.cancel(now, ticket));
-        }
         let fault = Fault::new(FaultKind::RuntimeGone, Phase::Connect);
         let fault = fault.with_detail("there is no runtime here that runs");
-        Poll::Ready(Err(self.error(Error::of_fault(fault), parts, None)))
+        let error = Error::of_fault(fault.clone());
+        if let Step::Resting(_) | Step::Entering = self.step {
+            return self.end_with(error, parts);
+        }
+        self.break_off(shared, parts, now, Cause::Fault(fault), error)
     }
 }

@@ -20,6 +20,7 @@ use super::sent::{Progress, Undelivered};
 use super::waits::{Interest, Waits};
 use crate::error::Error;
 use crate::net::Net;
+use crate::wake::wake_all;
 
 /// Events that may wait to be asked for; beyond, the oldest are dropped and counted.
 const MOST_EVENTS: usize = 1024;
@@ -85,7 +86,7 @@ impl Common {
         state.pass_on();
         let wakers = std::mem::take(&mut state.wakers);
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
         result
     }
 
@@ -124,9 +125,16 @@ impl State {
         self.machine.state() == Stage::Stopped
     }
 
-    /// There may be room for a message: who has waited longest looks.
+    /// There may be room for a message: who has waited longest looks; and where there will be none
+    /// any more, all do.
     pub(super) fn offer_room(&mut self) {
+        let is_closing = self.machine.is_closing();
         for interest in [Interest::Room, Interest::KeptRoom] {
+            if is_closing {
+                let waiting = self.waits.wake_all(interest);
+                self.wakers.extend(waiting);
+                continue;
+            }
             let first = self.waits.wake_first(interest);
             self.wakers.extend(first);
         }

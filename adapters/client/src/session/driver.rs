@@ -25,7 +25,8 @@ use fulmar_core::ws::{CloseCode, Connection};
 
 use super::builder::Opener;
 use super::common::{Common, State};
-use crate::net::{BoxFuture, Sleep};
+use crate::alarm::Alarm;
+use crate::net::BoxFuture;
 use crate::shared::{Registration, Shared};
 use crate::upgraded::Tunnel;
 use crate::websocket::{OpenError, Opened, Transport};
@@ -50,7 +51,7 @@ pub(super) struct Driver {
     news: Option<News>,
     /// Of a write. It is told once all that came before it is read.
     fault: Option<FaultKind>,
-    sleep: Option<Box<dyn Sleep>>,
+    alarm: Alarm,
     /// A shutdown has to find the driver.
     registration: Registration,
 }
@@ -79,7 +80,7 @@ impl Driver {
             link: Link::None,
             news: None,
             fault: None,
-            sleep: None,
+            alarm: Alarm::new(),
             registration: Registration::default(),
         }
     }
@@ -219,17 +220,7 @@ impl Driver {
         });
         match next {
             None => Poll::Ready(()),
-            Some(Instant::MAX) => {
-                self.sleep = None;
-                Poll::Pending
-            }
-            Some(next) => {
-                let sleep = self
-                    .sleep
-                    .get_or_insert_with(|| self.shared.net.sleep(next));
-                sleep.reset(next);
-                Pin::new(sleep).poll(cx)
-            }
+            Some(next) => self.alarm.poll_until(cx, &*self.shared.net, next),
         }
     }
 

@@ -85,7 +85,9 @@ impl Session {
         poll_fn(|cx| {
             seat.poll(cx, |state, place| {
                 let is_first = state.waits.first(interest) == Some(place);
-                let outgoing = waiting.take_if(|_| is_first)?;
+                // There will be no room: nobody needs to wait for those before him to hear that.
+                let goes = is_first || state.machine.is_closing();
+                let outgoing = waiting.take_if(|_| goes)?;
                 match self.take(state, outgoing) {
                     Err(SendError::Full(full)) => {
                         waiting = Some(full);

@@ -33,10 +33,11 @@ mod sent;
 mod streams;
 mod waits;
 
+pub use fulmar_core::lane::Lane;
 pub use fulmar_core::session::{
     Bound, CloseAction, CloseTable, Config, ConfigError, Connect, Delivery, DropReason, Event, Key,
-    Lane, Loss, MessageId, OnFull, Outgoing, Pace, Receipt, Received, SendError, SlowConsumer,
-    State, StopReason,
+    Loss, MessageId, OnFull, Outgoing, Pace, Receipt, Received, SendError, SlowConsumer, State,
+    StopReason,
 };
 pub use fulmar_core::ws::{HandshakeAction, HandshakeTable};
 

@@ -11,7 +11,7 @@ use fulmar_core::ws::{Config, Connection, Keepalive, Limits};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::halves::WebSocket;
-use super::keeper;
+use super::keeper::Keeper;
 use super::opening::Opened;
 use super::socket::Socket;
 use crate::error::Error;
@@ -100,7 +100,8 @@ impl WebSocketBuilder {
     }
 
     /// How the server's silence is noticed: by default a ping after 20 s without a byte, and 10 s
-    /// for an answer. A duration is that interval; [`Keepalive::off`] turns it off.
+    /// for an answer. A duration is that interval; [`Keepalive::off`] turns it off. While messages
+    /// are received the clock is read 4 times a second, so that a ping may come 250 ms later.
     pub fn keepalive(self, keepalive: impl Into<Keepalive>) -> Self {
         self.config(|config| config.keepalive(keepalive.into()))
     }
@@ -152,7 +153,8 @@ impl WebSocketBuilder {
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future at any point ends the attempt and gives back all it held.
+    /// Dropping the future at any point ends the attempt and gives back all it held. One that is not
+    /// polled keeps that: its place among the client's sockets, too.
     pub async fn connect(self) -> Result<WebSocket, Error> {
         let opened = self.open().await.map_err(|failed| failed.error)?;
         Ok(keep(opened))
@@ -189,9 +191,9 @@ fn keep(opened: Opened) -> WebSocket {
     let machine = Connection::new(now, &config, &negotiated, &mut rng);
     let agreed = (negotiated.protocol, negotiated.compression);
     let net = shared.net.clone();
-    let socket = Arc::new(Socket::new(net, machine, rng, transport, agreed));
+    let socket = Socket::new(net, machine, rng, transport, agreed);
     let websocket = WebSocket::new(socket.clone());
-    let keeper = keeper::run(socket, shared.clone());
+    let keeper = Keeper::new(socket, shared.clone());
     shared.net.spawn(Box::pin(keeper));
     websocket
 }

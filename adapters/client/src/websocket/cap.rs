@@ -1,8 +1,7 @@
 //! How many sockets a client may have: who comes later waits, in order.
 
 use std::collections::BTreeMap;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Poll, Waker};
 
@@ -10,8 +9,10 @@ use fulmar_core::fault::Phase;
 use fulmar_core::time::Instant;
 use fulmar_core::ws::{Admission, Gate, GateTicket, Turn};
 
+use crate::alarm::Alarm;
 use crate::error::{Error, Kind};
 use crate::shared::{Registration, Shared};
+use crate::wake::wake_all;
 
 /// Those who may wait.
 const WAITERS: usize = 10_000;
@@ -34,6 +35,24 @@ enum Place {
     Over(Turn),
 }
 
+/// Whether caps let anything through, and agree: of sockets in all and to one origin, and of
+/// handshakes with one origin.
+pub(crate) fn check_caps(
+    (total, per_origin): (usize, usize),
+    handshakes: usize,
+) -> Result<(), &'static str> {
+    if total == 0 || per_origin == 0 {
+        return Err("websocket_limits of 0 let no WebSocket through");
+    }
+    if per_origin > total {
+        return Err("websocket_limits has more to one origin than in all");
+    }
+    if handshakes == 0 {
+        return Err("websocket_handshakes of 0 lets no handshake through");
+    }
+    Ok(())
+}
+
 impl Cap {
     pub(crate) fn new((total, per_origin): (usize, usize), why: &'static str) -> Self {
         let state = Mutex::new(State {
@@ -41,6 +60,11 @@ impl Cap {
             waiting: BTreeMap::new(),
         });
         Self { state, why }
+    }
+
+    /// How many are in, and how many wait.
+    pub(crate) fn gauges(&self) -> (usize, usize) {
+        self.locked(|state| (state.gate.held(), state.waiting.len()))
     }
 
     /// Runs a section and wakes, outside the lock, those whose wait it ended.
@@ -57,16 +81,16 @@ impl Cap {
             }
         }
         drop(state);
-        wakers.into_iter().for_each(Waker::wake);
+        wake_all(wakers);
         result
     }
 
-    /// Waits for a pass, until then or the client's end.
+    /// Waits for a pass, until that limit passes or the client ends.
     pub(crate) async fn enter(
         self: &Arc<Self>,
         shared: &Arc<Shared>,
         origin: &str,
-        until: Instant,
+        (until, limit): (Instant, Phase),
     ) -> Result<Pass, Error> {
         let origin: Arc<str> = origin.into();
         if shared.is_closed() {
@@ -97,7 +121,10 @@ impl Cap {
         };
         match queued.turn(until).await {
             Some(Turn::Pass(_)) => Ok(pass()),
-            Some(Turn::TimedOut(_)) => Err(Error::timeout(Phase::Pool).because(self.why)),
+            Some(Turn::TimedOut(_)) => {
+                let error = Error::timeout(limit).during(Some(Phase::Pool));
+                Err(error.because(self.why))
+            }
             None => Err(Error::new(Kind::Closed)),
         }
     }
@@ -117,14 +144,10 @@ impl Queued<'_> {
     /// The end of the wait; `None` where it is the client's.
     async fn turn(&mut self, until: Instant) -> Option<Turn> {
         let net = self.shared.net.clone();
-        let mut sleep = (until != Instant::MAX).then(|| net.sleep(until));
+        let mut alarm = Alarm::new();
         poll_fn(|cx| {
-            if let Some(timer) = &mut sleep
-                && Pin::new(timer).poll(cx).is_ready()
-            {
-                sleep = None;
-                let now = net.now().max(until);
-                self.cap.locked(|state| state.gate.handle_timeout(now));
+            if alarm.poll_until(cx, &*net, until).is_ready() {
+                self.cap.locked(|state| state.gate.handle_timeout(until));
             }
             self.registration.watch_shutdown(self.shared, cx);
             if self.shared.is_closed() {

@@ -1,61 +1,40 @@
 //! The task that drives a WebSocket while no handle does: keepalive, pongs, the answer to a Close
 //! frame, and messages, as far as the inbox has room; and which ends it with the client.
 
-use std::future::{Future, poll_fn};
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 
 use fulmar_core::fault::FaultKind;
-use fulmar_core::time::Instant;
 use fulmar_core::ws::CloseCode;
 
 use super::socket::Socket;
-use crate::net::Sleep;
+use crate::alarm::Alarm;
 use crate::shared::{Registration, Shared};
 
-/// Keeps the WebSocket until its end.
-pub(super) fn run(socket: Arc<Socket>, shared: Arc<Shared>) -> impl Future<Output = ()> + Send {
-    // Made at once: a runtime may drop the task before it polls it.
-    keep(Guard {
-        socket,
-        shared,
-        registration: Registration::default(),
-        is_closing: false,
-    })
-}
-
-async fn keep(mut guard: Guard) {
-    let mut sleep: Option<Box<dyn Sleep>> = None;
-    poll_fn(|cx| {
-        guard.follow_client(cx);
-        loop {
-            let Some(until) = guard.socket.keep(cx.waker()) else {
-                return Poll::Ready(());
-            };
-            if until == Instant::MAX {
-                sleep = None;
-                return Poll::Pending;
-            }
-            let timer = sleep.get_or_insert_with(|| guard.socket.net().sleep(until));
-            timer.reset(until);
-            if std::pin::Pin::new(timer).poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-        }
-    })
-    .await;
-}
-
-/// A keeper that goes before the end went with its runtime, and so did the transport.
-struct Guard {
+/// Keeps the WebSocket until its end. One that goes before the end went with its runtime, and so did
+/// the transport.
+pub(super) struct Keeper {
     socket: Arc<Socket>,
     shared: Arc<Shared>,
     registration: Registration,
+    alarm: Alarm,
     /// The client's end was seen.
     is_closing: bool,
 }
 
-impl Guard {
+impl Keeper {
+    pub(super) fn new(socket: Arc<Socket>, shared: Arc<Shared>) -> Self {
+        Self {
+            socket,
+            shared,
+            registration: Registration::default(),
+            alarm: Alarm::new(),
+            is_closing: false,
+        }
+    }
+
     /// A client that shuts down closes its sockets, and at its deadline breaks off those that are
     /// left.
     fn follow_client(&mut self, cx: &Context<'_>) {
@@ -69,7 +48,22 @@ impl Guard {
     }
 }
 
-impl Drop for Guard {
+impl Future for Keeper {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = &mut *self;
+        this.follow_client(cx);
+        loop {
+            let Some(until) = this.socket.keep(cx.waker()) else {
+                return Poll::Ready(());
+            };
+            ready!(this.alarm.poll_until(cx, &**this.socket.net(), until));
+        }
+    }
+}
+
+impl Drop for Keeper {
     fn drop(&mut self) {
         // What comes back is dropped here, outside the lock.
         self.shared.locked(|state| self.registration.remove(state));

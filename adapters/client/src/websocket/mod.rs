@@ -18,13 +18,16 @@
 //! halves    the user's handles: both drive the connection
 //! waits     what a handle waits for besides: a pong, the end
 //! keeper    the task that drives it while no handle does
-//! socket    what they share, behind one lock; state: the machine, its wire, the inbox
+//! socket    what they share, behind one lock; state: the machine, its wire, the inbox;
+//!           turn: one locked section; transport: the connection below
+//! entropy   what masks are drawn from
 //! signal    whom to wake, and when the keeper is to look
 //! cap       how many there may be
 //! ```
 
 mod builder;
 mod cap;
+mod entropy;
 mod halves;
 mod inbox;
 mod keeper;
@@ -33,6 +36,8 @@ mod refused;
 mod signal;
 mod socket;
 mod state;
+mod transport;
+mod turn;
 mod waits;
 
 pub use fulmar_core::ws::{
@@ -44,6 +49,6 @@ pub use builder::WebSocketBuilder;
 pub use halves::{Receiver, Sender, WebSocket};
 pub use refused::Refused;
 
-pub(crate) use cap::Cap;
+pub(crate) use cap::{Cap, check_caps};
 pub(crate) use opening::{OpenError, Opened};
-pub(crate) use state::Transport;
+pub(crate) use transport::Transport;

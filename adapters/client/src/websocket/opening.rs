@@ -16,7 +16,7 @@ use fulmar_core::ws::{
 use super::builder::WebSocketBuilder;
 use super::cap::Pass;
 use super::refused::Refused;
-use super::state::Transport;
+use super::transport::Transport;
 use crate::error::{Error, Kind};
 use crate::request::RequestBuilder;
 use crate::response::Response;
@@ -117,17 +117,20 @@ async fn enter(request: &mut RequestBuilder, shared: &Arc<Shared>) -> Result<Pas
     let total = timeouts.total.map(|total| now + total);
     let deadline = total.into_iter().chain(deadline).min();
     request.set_deadline(deadline);
-    let pool = timeouts.pool.map(|pool| now + pool);
-    let until = pool.into_iter().chain(deadline).min();
-    let until = until.unwrap_or(Instant::MAX);
-    shared.websockets.enter(shared, &origin, until).await
+    let limit = match timeouts.pool.map(|pool| now + pool) {
+        Some(pool) if deadline.is_none_or(|deadline| pool < deadline) => (pool, Phase::Pool),
+        _ => (deadline.unwrap_or(Instant::MAX), Phase::Total),
+    };
+    let entered = shared.websockets.enter(shared, &origin, limit).await;
+    entered.map_err(|error| request.unsent(error))
 }
 
 /// RFC 6455 section 4.1, step 2: handshakes with one server follow each other.
 async fn take_turn(request: &RequestBuilder, shared: &Arc<Shared>) -> Result<Pass, Error> {
     let (origin, _, deadline) = request.bounds()?;
-    let until = deadline.unwrap_or(Instant::MAX);
-    shared.handshakes.enter(shared, &origin, until).await
+    let limit = (deadline.unwrap_or(Instant::MAX), Phase::Total);
+    let entered = shared.handshakes.enter(shared, &origin, limit).await;
+    entered.map_err(|error| request.unsent(error))
 }
 
 fn is_redirect(status: u16) -> bool {
@@ -174,7 +177,6 @@ fn mangled(response: &Response, error: HandshakeError) -> OpenError {
 /// The server said something else than 101, and perhaps why.
 async fn refused(mut response: Response, shared: &Shared) -> OpenError {
     let status = response.status();
-    let error = response.error(Error::of_status(status));
     let fields = response.head().fields();
     let values = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"retry-after"));
     let retry_after = parse_retry_after(
@@ -182,6 +184,8 @@ async fn refused(mut response: Response, shared: &Shared) -> OpenError {
         response.header("date"),
         shared.net.wall(),
     );
+    let error = Error::of_status(status).with_retry_after(retry_after);
+    let error = response.error(error);
     let failure = if is_redirect(status.as_u16()) {
         ConnectFailure::Redirect
     } else {

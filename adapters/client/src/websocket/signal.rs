@@ -1,40 +1,107 @@
 //! Whom to wake, and when the keeper is to look.
 //!
-//! The transport knows one waker, whoever polls it: this one. It passes on to the reader and the
-//! writer that wait, who drive the connection, and to the keeper, who does while they do not.
+//! The transport knows one waker, whoever polls it: the [`Signal`]. It passes on to the reader and
+//! the writer that wait, who drive the connection, and to the keeper, who does while they do not.
 //!
 //! A task that waits need not come back soon, and one that got a message may ask for no other: so
 //! after any use the keeper *watches*, which is to look once a [`TICK`], until it finds that nothing
 //! happened since. While it watches, what arrives for a waiting reader wakes the reader alone.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Weak};
 use std::task::{Wake, Waker};
 use std::time::Duration;
+
+use super::socket::Socket;
+use crate::wake::wake_all;
 
 /// How often a keeper that watches looks.
 pub(super) const TICK: Duration = Duration::from_millis(250);
 
-/// The transport's waker.
-#[derive(Default)]
-pub(super) struct Signal(Mutex<Waiting>);
+/// The transport's waker. A transport may wake while it is polled, under the connection's lock: then
+/// it is noted, and passed on by who polls.
+pub(super) struct Signal {
+    socket: Weak<Socket>,
+    /// One of the three below.
+    phase: AtomicU8,
+}
+
+/// Nobody drives.
+const IDLE: u8 = 0;
+/// Somebody drives.
+const DRIVEN: u8 = 1;
+/// Somebody drives, and the transport has news since.
+const FIRED: u8 = 2;
+
+impl Signal {
+    pub(super) fn new(socket: Weak<Socket>) -> Self {
+        Self {
+            socket,
+            phase: AtomicU8::new(IDLE),
+        }
+    }
+
+    /// Somebody begins to drive. Called under the lock, as is [`end`](Self::end).
+    pub(super) fn begin(&self) {
+        self.phase.store(DRIVEN, Ordering::Release);
+    }
+
+    /// They are done. True where the transport had news meanwhile.
+    pub(super) fn end(&self) -> bool {
+        self.phase.swap(IDLE, Ordering::AcqRel) == FIRED
+    }
+
+    /// Notes news of the transport, where somebody drives.
+    fn note(&self) -> bool {
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        let phase = self.phase.compare_exchange(DRIVEN, FIRED, success, failure);
+        matches!(phase, Ok(_) | Err(FIRED))
+    }
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        if !self.note()
+            && let Some(socket) = self.socket.upgrade()
+        {
+            socket.fire();
+        }
+    }
+}
 
 /// Who waits.
 #[derive(Default)]
-struct Waiting {
+pub(super) struct Waiting {
     reader: Option<Waker>,
     writer: Option<Waker>,
     keeper: Option<Waker>,
     /// For a pong, or the end.
     others: BTreeMap<u64, Waker>,
     tickets: u64,
-    /// Who drives now. Wakers run code of their own, so they are not woken under the lock.
-    holders: usize,
-    /// The transport has news, told while somebody drove.
-    fired: bool,
     watching: bool,
     /// Something happened since the keeper last looked.
     active: bool,
+}
+
+/// Wakers to wake once the lock is open: they run code of their own.
+#[derive(Default)]
+pub(super) struct Wakers {
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+    keeper: Option<Waker>,
+    others: Vec<Waker>,
+}
+
+impl Wakers {
+    pub(super) fn wake(self) {
+        let one = [self.reader, self.writer, self.keeper];
+        wake_all(one.into_iter().flatten().chain(self.others));
+    }
 }
 
 /// Whom the state of the connection concerns.
@@ -45,152 +112,87 @@ pub(super) struct News {
     pub(super) writer: bool,
     pub(super) others: bool,
     pub(super) keeper: bool,
+    /// The transport has some, for whoever waits.
+    pub(super) transport: bool,
 }
 
-/// Wakers to wake once every lock is open.
-#[derive(Default)]
-struct Wakers {
-    one: [Option<Waker>; 3],
-    others: Vec<Waker>,
-}
-
-impl Wakers {
-    fn take(&mut self, place: usize, waiting: &mut Option<Waker>) {
-        if let Some(waker) = waiting.take() {
-            self.one[place] = Some(waker);
-        }
-    }
-
-    fn wake(self) {
-        let one = self.one.into_iter().flatten();
-        one.chain(self.others).for_each(Waker::wake);
+impl News {
+    pub(super) fn is_any(self) -> bool {
+        self.reader || self.writer || self.others || self.keeper || self.transport
     }
 }
 
-impl Signal {
-    /// Somebody begins to drive; as one who uses the connection, or to keep it.
-    pub(super) fn hold(&self, is_use: bool) -> Hold<'_> {
-        let mut waiting = self.lock();
-        waiting.holders += 1;
-        waiting.active |= is_use;
-        drop(waiting);
-        Hold {
-            signal: self,
-            reader: None,
-            writer: None,
-            news: News::default(),
-        }
+/// Where a waker is replaced, the old one is for the caller to drop once the lock is open.
+impl Waiting {
+    /// Somebody uses the connection.
+    pub(super) fn note_use(&mut self) {
+        self.active = true;
+    }
+
+    /// The reader waits for a message.
+    #[must_use = "a waker is not dropped under a lock"]
+    pub(super) fn read(&mut self, waker: &Waker) -> Option<Waker> {
+        register(&mut self.reader, waker)
+    }
+
+    /// The writer waits for room, or for everything to be written.
+    #[must_use = "a waker is not dropped under a lock"]
+    pub(super) fn write(&mut self, waker: &Waker) -> Option<Waker> {
+        register(&mut self.writer, waker)
     }
 
     /// The keeper waits. True where it is to look again after a [`TICK`].
-    pub(super) fn keep(&self, waker: &Waker) -> (bool, Option<Waker>) {
-        let mut waiting = self.lock();
-        waiting.watching = std::mem::take(&mut waiting.active);
-        (waiting.watching, register(&mut waiting.keeper, waker))
+    pub(super) fn keep(&mut self, waker: &Waker) -> (bool, Option<Waker>) {
+        self.watching = std::mem::take(&mut self.active);
+        (self.watching, register(&mut self.keeper, waker))
     }
 
     /// A number for one who waits for something else.
-    pub(super) fn ticket(&self) -> u64 {
-        let mut waiting = self.lock();
-        waiting.tickets += 1;
-        waiting.tickets
+    pub(super) fn ticket(&mut self) -> u64 {
+        self.tickets += 1;
+        self.tickets
     }
 
     /// They wait.
-    pub(super) fn wait(&self, ticket: u64, waker: Waker) -> Option<Waker> {
-        self.lock().others.insert(ticket, waker)
+    pub(super) fn wait(&mut self, ticket: u64, waker: Waker) -> Option<Waker> {
+        self.others.insert(ticket, waker)
     }
 
     /// They no longer do.
-    pub(super) fn forget(&self, ticket: u64) -> Option<Waker> {
-        self.lock().others.remove(&ticket)
+    pub(super) fn forget(&mut self, ticket: u64) -> Option<Waker> {
+        self.others.remove(&ticket)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Waiting> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Waiting {
-    /// The transport has news: who waits looks, and where nobody reads or is watched, the keeper.
-    fn fire(&mut self, wakers: &mut Wakers) {
-        self.active = true;
+    /// Those whom it concerns, who no longer wait.
+    #[inline(never)]
+    pub(super) fn tell(&mut self, news: News) -> Wakers {
+        let mut wakers = Wakers::default();
+        // Where the transport has news, who waits looks.
         let is_read = self.reader.is_some();
-        wakers.take(0, &mut self.reader);
-        wakers.take(1, &mut self.writer);
-        if !(is_read && self.watching) {
-            wakers.take(2, &mut self.keeper);
+        if news.reader || news.transport {
+            wakers.reader = self.reader.take();
         }
-    }
-
-    fn tell(&mut self, news: News, wakers: &mut Wakers) {
-        if news.reader {
-            wakers.take(0, &mut self.reader);
+        if news.writer || news.transport {
+            wakers.writer = self.writer.take();
         }
-        if news.writer {
-            wakers.take(1, &mut self.writer);
-        }
-        // One who used the connection may leave it with something to do.
-        if news.keeper || self.active && !self.watching {
-            wakers.take(2, &mut self.keeper);
+        self.active |= news.transport;
+        // News that nobody reads are the keeper's.
+        if news.keeper || self.is_left() || news.transport && !is_read {
+            wakers.keeper = self.keeper.take();
         }
         if news.others {
             let others = std::mem::take(&mut self.others);
             wakers.others = others.into_values().collect();
         }
+        wakers
+    }
+
+    /// One who used the connection may leave it with something to do.
+    pub(super) fn is_left(&self) -> bool {
+        self.active && !self.watching
     }
 }
 
-impl Wake for Signal {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        let mut wakers = Wakers::default();
-        let mut waiting = self.lock();
-        if waiting.holders > 0 {
-            waiting.fired = true;
-            return;
-        }
-        waiting.fire(&mut wakers);
-        drop(waiting);
-        wakers.wake();
-    }
-}
-
-/// Somebody drives. Dropped after the connection's lock is open, it notes who waits now, and wakes
-/// whom the news concerns.
-pub(super) struct Hold<'a> {
-    signal: &'a Signal,
-    /// The reader waits for a message.
-    pub(super) reader: Option<&'a Waker>,
-    /// The writer waits for room, or for everything to be written.
-    pub(super) writer: Option<&'a Waker>,
-    pub(super) news: News,
-}
-
-impl Drop for Hold<'_> {
-    fn drop(&mut self) {
-        let mut wakers = Wakers::default();
-        let mut waiting = self.signal.lock();
-        waiting.holders -= 1;
-        let reader = self.reader.take();
-        let reader = reader.and_then(|waker| register(&mut waiting.reader, waker));
-        let writer = self.writer.take();
-        let writer = writer.and_then(|waker| register(&mut waiting.writer, waker));
-        waiting.tell(self.news, &mut wakers);
-        if waiting.holders == 0 && std::mem::take(&mut waiting.fired) {
-            waiting.fire(&mut wakers);
-        }
-        drop(waiting);
-        drop((reader, writer));
-        wakers.wake();
-    }
-}
-
-/// The waker that it replaces is for the caller to drop once the locks are open.
-#[must_use = "a waker is not dropped under a lock"]
 fn register(slot: &mut Option<Waker>, waker: &Waker) -> Option<Waker> {
     match slot {
         Some(known) if known.will_wake(waker) => None,

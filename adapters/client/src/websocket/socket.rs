@@ -6,7 +6,7 @@
 //! * Transports are dropped where the machine is done, and not before.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -15,8 +15,10 @@ use fulmar_core::fault::FaultKind;
 use fulmar_core::time::Instant;
 use fulmar_core::ws::{Agreed, CloseCode, CloseError, Closed, Connection, Message, Rtt, SendError};
 
-use super::signal::{Hold, Signal, TICK};
-use super::state::{State, Transport, Turn, Want};
+use super::signal::{News, Signal, TICK};
+use super::state::{State, Want};
+use super::transport::Transport;
+use super::turn::Turn;
 use crate::net::Net;
 
 /// One WebSocket.
@@ -38,57 +40,78 @@ impl Socket {
         rng: ChaCha8Rng,
         transport: Transport,
         agreed: (Option<String>, Option<Agreed>),
-    ) -> Self {
-        let signal = Arc::new(Signal::default());
+    ) -> Arc<Self> {
         let peer = transport.h1.peer.as_deref().copied();
         let state = State::new(machine, transport, rng);
-        Self {
-            net,
-            waker: Waker::from(signal.clone()),
-            signal,
-            state: Mutex::new(state),
-            peer,
-            protocol: agreed.0,
-            compression: agreed.1,
-        }
+        Arc::new_cyclic(|socket| {
+            let signal = Arc::new(Signal::new(socket.clone()));
+            Self {
+                net,
+                waker: Waker::from(signal.clone()),
+                signal,
+                state: Mutex::new(state),
+                peer,
+                protocol: agreed.0,
+                compression: agreed.1,
+            }
+        })
     }
 
     pub(super) fn net(&self) -> &Arc<dyn Net> {
         &self.net
     }
 
-    pub(super) fn signal(&self) -> &Signal {
-        &self.signal
-    }
-
     /// Runs a section that may read and write, and tells whom it concerns.
-    fn drive<'a, R>(
-        &'a self,
-        is_use: bool,
-        section: impl FnOnce(&mut State, &mut Turn<'_>, &mut Hold<'a>) -> R,
+    fn drive<R>(
+        &self,
+        mut state: MutexGuard<'_, State>,
+        section: impl FnOnce(&mut State, &mut Turn<'_>) -> R,
     ) -> R {
-        let mut hold = self.signal.hold(is_use);
         let mut turn = Turn::new(&*self.net, Context::from_waker(&self.waker));
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let result = section(&mut state, &mut turn, &mut hold);
+        self.signal.begin();
+        let result = section(&mut state, &mut turn);
+        let has_fired = self.signal.end();
         let spent = state.take_spent();
-        hold.news = state.news(spent.is_some());
+        let wakers = state.tell(spent.is_some(), has_fired);
         drop(state);
         spent.into_iter().for_each(Transport::discard);
+        if let Some(wakers) = wakers {
+            wakers.wake();
+        }
         result
+    }
+
+    /// Drives for one who uses the connection.
+    fn drive_use<R>(&self, section: impl FnOnce(&mut State, &mut Turn<'_>) -> R) -> R {
+        let mut state = self.lock();
+        state.waiting.note_use();
+        self.drive(state, section)
+    }
+
+    /// The transport has news, and nobody drives.
+    pub(super) fn fire(&self) {
+        let news = News {
+            transport: true,
+            ..News::default()
+        };
+        let wakers = self.locked(|state| state.waiting.tell(news));
+        wakers.wake();
     }
 
     /// The next message; `None` once the connection has ended.
     pub(super) fn poll_recv(&self, user: &mut Context<'_>) -> Poll<Option<Message>> {
+        let mut state = self.lock();
         // What is there already takes neither the clock nor the transport, and concerns nobody else.
-        if let Some(message) = self.locked(State::poll_short) {
+        if let Some(message) = state.poll_short(&*self.net) {
             return Poll::Ready(Some(message));
         }
-        let user: &Waker = user.waker();
-        self.drive(true, |state, turn, hold| {
+        state.waiting.note_use();
+        self.drive(state, |state, turn| {
             let polled = state.poll_message(turn);
             state.transmit(turn);
-            hold.reader = polled.is_pending().then_some(user);
+            if polled.is_pending() {
+                turn.replaced = state.waiting.read(user.waker());
+            }
             polled
         })
     }
@@ -99,24 +122,21 @@ impl Socket {
         user: &mut Context<'_>,
         message: &mut Option<Message>,
     ) -> Poll<Result<(), SendError>> {
-        let user: &Waker = user.waker();
-        self.drive(true, |state, turn, hold| {
-            match state.send(turn, message, true) {
-                Err(SendError::Full(full)) => {
-                    *message = Some(full);
-                    state.want = Some(Want::Room);
-                    hold.writer = Some(user);
-                    Poll::Pending
-                }
-                sent => Poll::Ready(sent),
+        self.drive_use(|state, turn| match state.send(turn, message, true) {
+            Err(SendError::Full(full)) => {
+                *message = Some(full);
+                state.want = Some(Want::Room);
+                turn.replaced = state.waiting.write(user.waker());
+                Poll::Pending
             }
+            sent => Poll::Ready(sent),
         })
     }
 
     /// Takes the message, if there is room for it now, and writes what the transport takes.
     pub(super) fn send_now(&self, message: Message) -> Result<(), SendError> {
         let mut message = Some(message);
-        self.drive(true, |state, turn, _| state.send(turn, &mut message, true))
+        self.drive_use(|state, turn| state.send(turn, &mut message, true))
     }
 
     /// Takes the message, if there is room for it now. A flush writes it.
@@ -124,7 +144,7 @@ impl Socket {
         match self.locked(|state| state.feed(message)) {
             Err(SendError::Full(message)) => {
                 let mut message = Some(message);
-                self.drive(true, |state, turn, _| state.send(turn, &mut message, false))
+                self.drive_use(|state, turn| state.send(turn, &mut message, false))
             }
             fed => fed,
         }
@@ -132,11 +152,12 @@ impl Socket {
 
     /// Waits for room, or until everything is written.
     pub(super) fn poll_want(&self, user: &mut Context<'_>, want: Want) -> Poll<Result<(), Closed>> {
-        if self.locked(|state| state.has(want)) {
+        let mut state = self.lock();
+        if state.has(want) {
             return Poll::Ready(Ok(()));
         }
-        let user: &Waker = user.waker();
-        self.drive(true, |state, turn, hold| {
+        state.waiting.note_use();
+        self.drive(state, |state, turn| {
             state.transmit(turn);
             if state.has(want) {
                 return Poll::Ready(Ok(()));
@@ -145,14 +166,14 @@ impl Socket {
                 return Poll::Ready(Err(closed));
             }
             state.want = Some(want);
-            hold.writer = Some(user);
+            turn.replaced = state.waiting.write(user.waker());
             Poll::Pending
         })
     }
 
     /// Begins to close, unless that has begun.
     pub(super) fn close(&self, code: CloseCode, reason: &str) -> Result<(), CloseError> {
-        self.drive(true, |state, turn, _| {
+        self.drive_use(|state, turn| {
             state.machine.close(turn.now(), code, reason)?;
             state.resume(turn);
             state.transmit(turn);
@@ -162,7 +183,7 @@ impl Socket {
 
     /// Asks for a ping. `None` where too many are under way, or the connection closes.
     pub(super) fn ping(&self, ticket: u64) -> bool {
-        self.drive(true, |state, turn, _| {
+        self.drive_use(|state, turn| {
             let Some(id) = state.machine.ping() else {
                 return false;
             };
@@ -177,11 +198,6 @@ impl Socket {
         self.locked(|state| state.pings.get(&ticket)?.1)
     }
 
-    /// Nobody waits for that ping's pong any more.
-    pub(super) fn forget_ping(&self, ticket: u64) {
-        self.locked(|state| state.pings.remove(&ticket));
-    }
-
     pub(super) fn closed(&self) -> Option<Closed> {
         self.locked(|state| state.machine.closed().map(|closed| Closed::clone(closed)))
     }
@@ -192,39 +208,65 @@ impl Socket {
 
     /// Does what is due while no handle does. Says when to come back, `None` at the end.
     pub(super) fn keep(&self, waker: &Waker) -> Option<Instant> {
-        let (until, _replaced) = self.drive(false, |state, turn, _| {
+        self.drive(self.lock(), |state, turn| {
             let now = turn.now();
             state.fill_inbox(turn);
             state.transmit(turn);
             if state.machine.is_done() {
-                return (None, None);
+                return None;
             }
-            let (watches, replaced) = self.signal.keep(waker);
+            let (watches, replaced) = state.waiting.keep(waker);
+            turn.replaced = replaced;
             let due = state.machine.poll_timeout().unwrap_or(Instant::MAX);
             let tick = if watches { now + TICK } else { Instant::MAX };
             state.sleeps_until = due.min(tick);
             if !watches {
                 state.rest();
             }
-            (Some(state.sleeps_until), replaced)
-        });
-        until
+            Some(state.sleeps_until)
+        })
+    }
+
+    /// A number for one who waits for a pong, or the end.
+    pub(super) fn ticket(&self) -> u64 {
+        self.locked(|state| state.waiting.ticket())
+    }
+
+    /// They wait.
+    pub(super) fn wait(&self, ticket: u64, waker: Waker) {
+        // What comes back is dropped here, outside the lock.
+        drop(self.locked(|state| state.waiting.wait(ticket, waker)));
+    }
+
+    /// They no longer do, for whatever it was.
+    pub(super) fn forget(&self, ticket: u64) {
+        drop(self.locked(|state| {
+            state.pings.remove(&ticket);
+            state.waiting.forget(ticket)
+        }));
     }
 
     /// Nobody uses it any more, or nobody can: says goodbye as far as that goes at once, and ends.
     pub(super) fn abandon(&self, kind: FaultKind) {
-        self.drive(true, |state, turn, _| {
+        self.drive_use(|state, turn| {
             if state.transport.is_none() {
                 return;
             }
-            // The code is one that may be sent.
-            let _ = state.machine.close(turn.now(), CloseCode::GOING_AWAY, "");
-            state.transmit(turn);
+            // Where a panic drops it, the transport may be what panics: to write would end the process.
+            if !std::thread::panicking() {
+                // The code is one that may be sent.
+                let _ = state.machine.close(turn.now(), CloseCode::GOING_AWAY, "");
+                state.transmit(turn);
+            }
             state.machine.handle_fault(turn.now(), kind);
         });
     }
 
     fn locked<R>(&self, section: impl FnOnce(&mut State) -> R) -> R {
-        section(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+        section(&mut self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -7,27 +7,27 @@
 //! * A deadline or a fault is told only after what came before it was read.
 
 use std::collections::BTreeMap;
+use std::mem::take;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::BytesMut;
 use chacha20::ChaCha8Rng;
 use fulmar_core::buf::WriteBuf;
 use fulmar_core::fault::{FaultKind, Phase};
-use fulmar_core::pool::Discard;
 use fulmar_core::time::Instant;
 use fulmar_core::ws::{
     Cause, CloseCode, Closed, Compress, Connection, Event, Message, PingId, SendError, Text,
 };
 
-use super::cap::Pass;
+use super::entropy::Entropy;
 use super::inbox::Inbox;
-use super::signal::News;
-use crate::h1::H1;
+use super::signal::{News, Waiting, Wakers};
+use super::transport::Transport;
+use super::turn::Turn;
 use crate::net::Net;
-use crate::shared::Shared;
-use crate::wire::Read;
+use crate::wire::{Read, Wire};
 
 /// The first read's room, and the most that one asks for where no long frame is under way.
 const READ_MIN: usize = 8 * 1024;
@@ -37,50 +37,15 @@ const READ_LONG: usize = 256 * 1024;
 /// Reads, and writes, in one section before others get their turn.
 const TURNS: usize = 16;
 
-/// The connection, until its end.
-pub(crate) struct Transport {
-    pub(crate) h1: Box<H1>,
-    pub(crate) shared: Arc<Shared>,
-    pub(crate) pass: Pass,
-}
-
-impl Transport {
-    pub(crate) fn discard(self) {
-        self.shared
-            .discard(self.h1, Discard::Spent, "websocket ended");
-        drop(self.pass);
-    }
-}
-
-/// One locked section in which the connection is driven. It reads the clock once, if at all.
-pub(super) struct Turn<'a> {
-    net: &'a dyn Net,
-    cx: Context<'a>,
-    now: Option<Instant>,
-}
-
-impl<'a> Turn<'a> {
-    /// With the waker that the transport is to know.
-    pub(super) fn new(net: &'a dyn Net, cx: Context<'a>) -> Self {
-        let now = None;
-        Self { net, cx, now }
-    }
-
-    pub(super) fn now(&mut self) -> Instant {
-        *self.now.get_or_insert_with(|| self.net.now())
-    }
-
-    /// Others get their turn first.
-    fn again(&self) {
-        self.cx.waker().wake_by_ref();
-    }
-}
-
 /// What is behind the lock.
 pub(super) struct State {
     pub(super) machine: Connection,
+    pub(super) waiting: Waiting,
     pub(super) transport: Option<Transport>,
-    rng: ChaCha8Rng,
+    /// What was read and not yet parsed, and what is to be written.
+    rx: BytesMut,
+    tx: WriteBuf,
+    entropy: Entropy,
     inbox: Inbox,
     paused: bool,
     read_size: usize,
@@ -93,8 +58,6 @@ pub(super) struct State {
     unattended: bool,
     /// What the writer waits for, where it does.
     pub(super) want: Option<Want>,
-    /// When bytes last came.
-    read_at: Instant,
     pub(super) sleeps_until: Instant,
 }
 
@@ -108,11 +71,15 @@ pub(super) enum Want {
 }
 
 impl State {
-    pub(super) fn new(machine: Connection, transport: Transport, rng: ChaCha8Rng) -> Self {
+    pub(super) fn new(machine: Connection, mut transport: Transport, rng: ChaCha8Rng) -> Self {
+        let (rx, tx) = transport.take_buffers();
         Self {
             machine,
+            rx,
+            tx,
+            waiting: Waiting::default(),
             transport: Some(transport),
-            rng,
+            entropy: Entropy::new(rng),
             inbox: Inbox::default(),
             paused: false,
             read_size: READ_MIN,
@@ -121,19 +88,17 @@ impl State {
             ponged: false,
             unattended: false,
             want: None,
-            read_at: Instant::ORIGIN,
             sleeps_until: Instant::ORIGIN,
         }
     }
 
     /// The message at the front of what was read, where it is one short frame and nothing came
     /// before it.
-    pub(super) fn poll_short(&mut self) -> Option<Message> {
-        if self.paused || !self.inbox.is_empty() {
+    pub(super) fn poll_short(&mut self, net: &dyn Net) -> Option<Message> {
+        if self.rx.is_empty() || self.paused || !self.inbox.is_empty() {
             return None;
         }
-        let rx = self.transport.as_mut()?.h1.tunnel()?.rx;
-        self.machine.poll_short(self.read_at, rx)
+        self.machine.poll_short(|| net.now(), &mut self.rx)
     }
 
     /// The next message, from the inbox or from the wire; `None` at the end. What is late is the
@@ -146,17 +111,27 @@ impl State {
             return Poll::Ready(Some(message));
         }
         for _ in 0..TURNS {
-            match self.next(turn) {
-                Ok(Some(message)) => return Poll::Ready(Some(message)),
-                Ok(None) => {}
-                Err(_) => return Poll::Ready(None),
+            if !self.is_drained() {
+                match self.next(turn) {
+                    Ok(Some(message)) => return Poll::Ready(Some(message)),
+                    Ok(None) => {}
+                    Err(_) => return Poll::Ready(None),
+                }
             }
             if self.read(turn).is_pending() {
                 return Poll::Pending;
             }
+            if let Some(message) = self.machine.poll_short(|| turn.now(), &mut self.rx) {
+                return Poll::Ready(Some(message));
+            }
         }
         turn.again();
         Poll::Pending
+    }
+
+    /// Nothing comes before something is read.
+    fn is_drained(&self) -> bool {
+        self.rx.is_empty() && self.machine.is_open()
     }
 
     /// Moves what comes into the inbox until that is full, and stops reading then.
@@ -169,7 +144,7 @@ impl State {
             }
             if self.paused || self.read(turn).is_pending() {
                 // Only what was read counts, so this follows reading.
-                self.machine.handle_timeout(turn.now(), &mut self.rng);
+                self.machine.handle_timeout(turn.now(), &mut self.entropy);
                 return;
             }
             if self.machine.is_done() {
@@ -193,15 +168,11 @@ impl State {
 
     /// The next message in `rx`.
     fn next(&mut self, turn: &mut Turn<'_>) -> Result<Option<Message>, Arc<Closed>> {
-        let mut nothing = BytesMut::new();
         loop {
-            let transport = self.transport.as_mut();
-            let tunnel = transport.and_then(|transport| transport.h1.tunnel());
-            let rx = tunnel.map_or(&mut nothing, |tunnel| tunnel.rx);
-            if rx.is_empty() && self.machine.is_open() {
+            if self.is_drained() {
                 return Ok(None);
             }
-            match self.machine.poll_event(turn.now(), rx)? {
+            match self.machine.poll_event(turn.now(), &mut self.rx)? {
                 Some(Event::Message(message)) => return Ok(Some(message)),
                 Some(Event::Pong { id, rtt, .. }) => {
                     for (ping, answer) in self.pings.values_mut() {
@@ -218,23 +189,24 @@ impl State {
 
     /// Reads once. Ready: something came, or the transport ended.
     fn read(&mut self, turn: &mut Turn<'_>) -> Poll<()> {
-        let transport = self.transport.as_mut();
-        let Some(tunnel) = transport.and_then(|transport| transport.h1.tunnel()) else {
+        let Some(transport) = &mut self.transport else {
             return Poll::Pending;
         };
-        let long = self.machine.wanted(tunnel.rx).min(READ_LONG);
-        tunnel.rx.reserve(self.read_size.max(long));
-        let room = tunnel.rx.capacity() - tunnel.rx.len();
-        match tunnel
-            .wire
-            .poll_read(&mut turn.cx, tunnel.rx, || Phase::Body)
-        {
+        let long = self.machine.wanted(&self.rx).min(READ_LONG);
+        let room = self.rx.capacity() - self.rx.len();
+        // Short messages share a buffer until half of what a read asks for is used up.
+        if room < long || room < self.read_size / 2 {
+            self.rx.reserve(self.read_size.max(long));
+        }
+        let room = self.rx.capacity() - self.rx.len();
+        let wire = transport.h1.wire_mut();
+        match wire.poll_read(&mut turn.cx, &mut self.rx, || Phase::Body) {
             Poll::Ready(Ok(Read::Data(n))) => {
                 if n == room {
                     self.read_size = (self.read_size * 2).min(READ_MAX);
                 }
-                self.read_at = turn.now();
-                self.machine.handle_input(self.read_at);
+                // The keeper has a look soon, which is early enough for what silence is measured by.
+                self.machine.note_input();
             }
             Poll::Ready(Ok(Read::End(_))) => self.machine.handle_eof(turn.now()),
             Poll::Ready(Err(fault)) => self.machine.handle_fault(turn.now(), fault.kind),
@@ -267,39 +239,52 @@ impl State {
     }
 
     /// Takes a message for which there is room.
+    #[inline]
     pub(super) fn feed(&mut self, message: Message) -> Result<(), SendError> {
         if self.fault.is_some() {
             return Err(SendError::Full(message));
         }
-        let transport = self.transport.as_mut();
-        let Some(tunnel) = transport.and_then(|transport| transport.h1.tunnel()) else {
-            return Err(SendError::Closed(message));
-        };
         self.machine
-            .send(message, Compress::Auto, tunnel.tx, &mut self.rng)
+            .send(message, Compress::Auto, &mut self.tx, &mut self.entropy)
     }
 
     /// Writes what is due, as far as the transport takes it.
+    #[inline]
     pub(super) fn transmit(&mut self, turn: &mut Turn<'_>) {
-        let transport = self.transport.as_mut();
-        let Some(tunnel) = transport.and_then(|transport| transport.h1.tunnel()) else {
-            return;
-        };
+        if !self.is_flushed() {
+            self.write(turn);
+        }
+    }
+
+    /// Whether nothing waits to be written, and nothing is due.
+    #[inline]
+    fn is_flushed(&self) -> bool {
+        self.is_written() && !self.machine.has_output()
+    }
+
+    #[inline]
+    fn is_written(&self) -> bool {
+        let wire = self.transport.as_ref().map(|transport| transport.h1.wire());
+        self.tx.is_empty() && wire.is_none_or(Wire::is_flushed)
+    }
+
+    fn write(&mut self, turn: &mut Turn<'_>) {
         for _ in 0..TURNS {
             if self.machine.has_output() {
                 self.machine
-                    .poll_transmit(turn.now(), tunnel.tx, &mut self.rng);
+                    .poll_transmit(turn.now(), &mut self.tx, &mut self.entropy);
             }
             if self.fault.is_some() {
-                return tunnel.tx.clear();
+                return self.tx.clear();
             }
-            if tunnel.tx.is_empty() && tunnel.wire.is_flushed() {
+            if self.is_written() {
                 return;
             }
-            match tunnel
-                .wire
-                .poll_write(&mut turn.cx, tunnel.tx, Phase::Write)
-            {
+            let Some(transport) = &mut self.transport else {
+                return;
+            };
+            let wire = transport.h1.wire_mut();
+            match wire.poll_write(&mut turn.cx, &mut self.tx, Phase::Write) {
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(fault)) => {
                     // The server may have said why before it went: that is read first.
@@ -314,41 +299,33 @@ impl State {
 
     /// The reader takes messages again.
     pub(super) fn resume(&mut self, turn: &mut Turn<'_>) {
-        if std::mem::take(&mut self.paused) {
+        if take(&mut self.paused) {
             self.machine.resume(turn.now());
             // Nobody may have asked the transport for more.
             self.unattended = true;
         }
     }
 
-    /// An idle connection owns no buffers.
+    /// An idle connection owns no buffers, and no generator.
     pub(super) fn rest(&mut self) {
-        let transport = self.transport.as_mut();
-        if let Some(tunnel) = transport.and_then(|transport| transport.h1.tunnel())
-            && tunnel.rx.is_empty()
-            && tunnel.tx.is_empty()
-        {
-            (*tunnel.rx, *tunnel.tx) = (BytesMut::new(), WriteBuf::default());
+        if self.rx.is_empty() && self.tx.is_empty() {
+            (self.rx, self.tx) = (BytesMut::new(), WriteBuf::default());
             self.read_size = READ_MIN;
         }
+        if let Some(transport) = &mut self.transport {
+            transport.h1.wire_mut().rest();
+        }
+        self.entropy.rest();
     }
 
-    pub(super) fn has(&mut self, want: Want) -> bool {
-        let Self {
-            machine,
-            transport,
-            fault,
-            ..
-        } = self;
-        let tunnel = transport.as_mut().and_then(|t| t.h1.tunnel());
-        let Some(tunnel) = tunnel.filter(|_| fault.is_none()) else {
+    #[inline]
+    pub(super) fn has(&self, want: Want) -> bool {
+        if self.fault.is_some() || self.transport.is_none() {
             return false;
-        };
+        }
         match want {
-            Want::Room => machine.is_ready(tunnel.tx),
-            Want::Flushed => {
-                tunnel.tx.is_empty() && tunnel.wire.is_flushed() && !machine.is_sending()
-            }
+            Want::Room => self.machine.is_ready(&self.tx),
+            Want::Flushed => self.is_flushed(),
         }
     }
 
@@ -370,25 +347,32 @@ impl State {
         if !self.machine.is_done() {
             return None;
         }
+        (self.rx, self.tx) = (BytesMut::new(), WriteBuf::default());
         self.transport.take()
     }
 
-    /// Whom what happened concerns.
-    pub(super) fn news(&mut self, is_spent: bool) -> News {
+    /// Whom what happened concerns. `has_fired`: the transport had news meanwhile.
+    #[inline]
+    pub(super) fn tell(&mut self, is_spent: bool, has_fired: bool) -> Option<Wakers> {
         let has_ended = self.machine.closed().is_some();
         let due = self.machine.poll_timeout().unwrap_or(Instant::MAX);
-        let writer = self
-            .want
-            .is_some_and(|want| self.has(want) || self.is_refused(want));
-        if writer {
-            self.want = None;
-        }
-        News {
+        let news = News {
             reader: has_ended || !self.inbox.is_empty(),
-            writer,
-            others: has_ended || std::mem::take(&mut self.ponged),
-            keeper: is_spent || due < self.sleeps_until || std::mem::take(&mut self.unattended),
-        }
+            writer: self.want.is_some_and(|want| self.is_over(want)),
+            others: has_ended || self.ponged,
+            keeper: is_spent || due < self.sleeps_until || self.unattended,
+            transport: has_fired,
+        };
+        (news.is_any() || self.waiting.is_left()).then(|| {
+            (self.ponged, self.unattended) = (false, false);
+            self.want.take_if(|_| news.writer);
+            self.waiting.tell(news)
+        })
+    }
+
+    /// Whether the writer need not wait for that any more.
+    fn is_over(&self, want: Want) -> bool {
+        self.has(want) || self.is_refused(want)
     }
 }
 

@@ -19,7 +19,7 @@ impl Wait {
     pub(super) fn new(socket: &Arc<Socket>) -> Self {
         Self {
             socket: socket.clone(),
-            ticket: socket.signal().ticket(),
+            ticket: socket.ticket(),
             is_asked: false,
         }
     }
@@ -46,8 +46,7 @@ impl Wait {
         cx: &mut Context<'_>,
         mut look: impl FnMut(&mut Self) -> Option<T>,
     ) -> Poll<T> {
-        let signal = self.socket.signal();
-        drop(signal.wait(self.ticket, cx.waker().clone()));
+        self.socket.wait(self.ticket, cx.waker().clone());
         match look(self) {
             Some(found) => Poll::Ready(found),
             None => Poll::Pending,
@@ -57,9 +56,6 @@ impl Wait {
 
 impl Drop for Wait {
     fn drop(&mut self) {
-        drop(self.socket.signal().forget(self.ticket));
-        if self.is_asked {
-            self.socket.forget_ping(self.ticket);
-        }
+        self.socket.forget(self.ticket);
     }
 }

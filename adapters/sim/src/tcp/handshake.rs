@@ -13,6 +13,9 @@ use crate::record::{Actor, What};
 use crate::slab::Key;
 use crate::world::{State, remember};
 
+/// The number that every unix has for it.
+const EMFILE: i32 = 24;
+
 impl State {
     /// Sends the first packet.
     pub(crate) fn open(
@@ -24,6 +27,9 @@ impl State {
         let client_addr = self.local_addr(client, server_addr, bind)?;
         let server = self.by_addr.get(&server_addr.ip()).copied();
         let server = server.ok_or(ErrorKind::HostUnreachable)?;
+        if self.is_out_of_descriptors(client, client_addr, server_addr) {
+            return Err(io::Error::from_raw_os_error(EMFILE));
+        }
         self.opened += 1;
         let wire = self.wire(client, server);
         let is_flipped = self.wires.get(wire).is_some_and(|wire| wire.a != client);

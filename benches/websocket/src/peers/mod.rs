@@ -41,7 +41,11 @@ pub trait Peer: Sized + Send + 'static {
 }
 
 /// A socket on which the handshake is done.
-async fn upgraded(addr: SocketAddr, path: &str) -> Result<TcpStream, Error> {
+///
+/// # Errors
+///
+/// Those of the socket, or an answer other than 101.
+pub async fn upgraded(addr: SocketAddr, path: &str) -> Result<TcpStream, Error> {
     let mut stream = TcpStream::connect(addr).await?;
     stream.set_nodelay(true)?;
     let request = format!(

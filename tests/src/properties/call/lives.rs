@@ -1,10 +1,9 @@
 //! What calls did, without a model beside them: for the invariants that need none.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use fulmar_core::budget::Budget;
-use fulmar_core::call::{Call, Request, Verdict};
+use fulmar_core::call::{Request, Verdict};
 use fulmar_core::fault::{Fate, FaultKind};
 use fulmar_core::retry::{Cause, StopReason};
 use fulmar_core::time::Instant;
@@ -54,7 +53,7 @@ fn live(script: &mut Script<'_>, now: &mut Instant, budget: &mut Budget, rng: &m
     let request = reading::request(script);
     let rules = reading::rules(script);
     let overall = reading::overall(script, *now);
-    let mut call = Call::new(request, Arc::new(rules.policy()));
+    let mut call = rules.call(request);
     let mut attempts = Vec::new();
     let mut last = None;
     budget.handle_first_attempt(*now);

@@ -1,10 +1,11 @@
 //! The whole decision, step by step as it is specified.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fulmar_core::backoff::{Backoff, uniform};
 use fulmar_core::budget::{Budget, Cost};
-use fulmar_core::call::Request;
+use fulmar_core::call::{Call, Request};
 use fulmar_core::fault::{Fate, Phase};
 use fulmar_core::retry::{AttemptFacts, Cause, HeadFacts, Replay, Retry, StopReason};
 use fulmar_core::time::Instant;
@@ -21,6 +22,8 @@ pub(super) struct Rules {
     pub(super) throttle: Backoff,
     pub(super) transparent: bool,
     pub(super) retry_after_max: Duration,
+    /// The policy's that other calls have.
+    pub(super) gate_max: Duration,
     pub(super) min_attempt_budget: Duration,
     pub(super) nxdomain: bool,
     pub(super) pool: bool,
@@ -29,6 +32,13 @@ pub(super) struct Rules {
 }
 
 impl Rules {
+    pub(super) fn call(&self, request: Request) -> Call {
+        let common = Retry::default().retry_after_max(self.gate_max);
+        let mut call = Call::new(request, Arc::new(self.policy()));
+        call.set_common(&Arc::new(common));
+        call
+    }
+
     pub(super) fn policy(&self) -> Retry {
         Retry::new(self.max_attempts)
             .backoff(self.backoff)
@@ -122,13 +132,20 @@ impl Model {
         if let (End::Head(head), Next::Retry(_)) = (end, row.next)
             && let Some(asked) = head.retry_after
         {
-            self.budget.shut(now, asked.min(self.rules.retry_after_max));
+            self.budget.shut(now, asked.min(self.rules.gate_max));
         }
-        let (pulled, retry_after, idle_for, is_total) = match end {
-            End::Head(head) => (head.body_pulled, head.retry_after, Duration::ZERO, false),
+        let gone = match (self.request.replay, end) {
+            (Replay::OneShot, End::Head(head)) => head.body_pulled,
+            (Replay::OneShot, End::Failure(facts)) => facts.body_pulled,
+            (Replay::Spooled, End::Head(head)) => head.body_committed,
+            (Replay::Spooled, End::Failure(facts)) => facts.body_committed,
+            _ => false,
+        };
+        let (retry_after, idle_for, is_total) = match end {
+            End::Head(head) => (head.retry_after, Duration::ZERO, false),
             End::Failure(facts) => {
                 let is_total = facts.cause == Cause::Timeout(Phase::Total);
-                (facts.body_pulled, None, facts.idle_for, is_total)
+                (None, facts.idle_for, is_total)
             }
         };
         if self.cancelled {
@@ -154,7 +171,7 @@ impl Model {
         if !terms.who.includes(self.request) {
             return Decision::Stop(StopReason::MaybeProcessed);
         }
-        if self.request.replay == Replay::OneShot && pulled {
+        if gone {
             return Decision::Stop(StopReason::BodyNotReplayable);
         }
         let mut grant = Grant {

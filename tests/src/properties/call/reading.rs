@@ -79,8 +79,9 @@ pub(super) fn request(script: &mut Script<'_>) -> Request {
             Replay::Empty,
             Replay::Bytes,
             Replay::Factory,
+            Replay::Spooled,
             Replay::OneShot,
-        ][script.below(4)],
+        ][script.below(5)],
         ..Request::new(method)
     }
 }
@@ -102,6 +103,7 @@ pub(super) fn rules(script: &mut Script<'_>) -> Rules {
         throttle: Backoff::exponential(Duration::from_secs(1)).max(Duration::from_secs(20)),
         transparent: bits & 7 != 0,
         retry_after_max: Duration::from_secs(waits[script.below(6)]),
+        gate_max: Duration::from_secs(waits[script.below(6)]),
         min_attempt_budget: short(script),
         nxdomain: bits & 16 != 0,
         pool: bits & 32 != 0,
@@ -145,6 +147,7 @@ fn head(script: &mut Script<'_>) -> HeadFacts {
         reused: bits & 8 != 0,
         expected: bits & 16 != 0,
         body_pulled: bits & 32 != 0,
+        body_committed: bits & 64 != 0,
         ..HeadFacts::new(status)
     }
 }
@@ -160,6 +163,7 @@ fn failure(script: &mut Script<'_>) -> AttemptFacts {
         response_bytes: count(script, bits & 0x18 == 0),
         delivered: count(script, bits & 0x60 == 0),
         body_pulled: bits & 128 != 0,
+        body_committed: bits.count_ones().is_multiple_of(2),
         ..AttemptFacts::new(cause(script))
     }
 }

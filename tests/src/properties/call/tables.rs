@@ -129,7 +129,9 @@ pub(super) fn of_failure(request: Request, facts: &AttemptFacts, rules: &Rules) 
         Cause::Timeout(phase) => usual(fate_at(*phase, facts)).but(|terms| terms.timeout = true),
         Cause::Protocol(violation) => of_violation(request, facts, *violation, rules),
         Cause::Stream(fault) => of_stream(facts, *fault),
-        Cause::Closed | Cause::RequestBody => fatal(fate_at(Phase::Write, facts)),
+        Cause::Closed | Cause::RequestBody | Cause::BodyTooLarge => {
+            fatal(fate_at(Phase::Write, facts))
+        }
         other => panic!("no row for {other:?}"),
     }
 }

@@ -7,11 +7,12 @@ mod simulated;
 mod tasks;
 
 use std::future::Future;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use fulmar::net::{BoxFuture, Net, Sleep};
+use fulmar::net::{BoxFuture, Family, Net, Sleep};
 use fulmar::{Client, ClientBuilder, Gauges, Instant};
 
 pub(crate) use gate::Gate;
@@ -147,6 +148,11 @@ impl Env {
     /// A URL that never answers, for as long as the guard exists.
     pub(crate) fn black_hole(&self) -> (String, Box<dyn Send>) {
         self.network.black_hole()
+    }
+
+    /// The addresses of a host, as the runtime's own resolver knows them.
+    pub(crate) async fn addresses(&self, host: &str) -> Vec<IpAddr> {
+        self.net.resolve(host, Family::Any).await.unwrap().addrs
     }
 
     /// The runtime's clock.

@@ -4,6 +4,8 @@
     reason = "scenes are told with few letters"
 )]
 
+mod a10;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -11,8 +13,9 @@ use chacha20::ChaCha8Rng;
 use chacha20::rand_core::SeedableRng;
 use fulmar_core::budget::{BudgetConfig, Cost};
 use fulmar_core::fault::{Fault, FaultKind, Phase};
+use fulmar_core::lane::Lane;
 use fulmar_core::pool::{
-    Ask, Config, Connection, Discard, Lease, Limits, Pool, Refusal, Slot, Ticket,
+    Ask, Config, Connection, Discard, Gauges, Lease, Limits, Pool, Preview, Refusal, Slot, Ticket,
 };
 use fulmar_core::time::Instant;
 
@@ -386,19 +389,89 @@ fn who_comes_during_a_look_gets_the_next_connection_at_once() {
 }
 
 #[test]
+fn room_for_a_dial_costs_one_idle_connection_and_none_that_somebody_counts_on() {
+    let mut s = Scene::new(Limits::new().total(4));
+    let slot = s.busy(A, "a");
+    let others = ["x", "y", "z"].map(|name| (s.busy(C, name), name));
+    s.park(slot, "a");
+    for (slot, name) in others {
+        s.park(slot, name);
+    }
+    let mut lent = Vec::new();
+    s.pool.poll_look(1, &mut lent);
+    let (slot, conn) = lent.remove(0);
+    assert_eq!(conn, "a", "the oldest");
+    let counting = s.wait(A);
+    let _ = s.dial(B);
+    assert_eq!((s.evicted(), s.pool.gauges().total), (vec!["x"], 4));
+    s.pool.handle_look(s.now, slot, conn, true);
+    assert_eq!(s.taken(counting).1, "a");
+}
+
+#[test]
+fn a_place_waited_for_is_used_when_who_counted_on_a_connection_gives_up() {
+    let mut s = Scene::new(Limits::new().total(1));
+    let slot = s.busy(A, "a");
+    s.park(slot, "a");
+    let (slot, conn) = s.lent();
+    let counting = s.wait(A);
+    let next = s.wait(B);
+    s.pool.cancel(s.now, counting);
+    // At once: who looks may take his time.
+    let dial = s.granted_dial(next);
+    s.pool.handle_look(s.now, slot, conn, true);
+    assert_eq!((s.evicted(), s.pool.gauges().total), (vec!["a"], 1));
+    s.connect(dial, "b");
+    assert_eq!(s.taken(next).1, "b");
+}
+
+#[test]
+fn a_connection_that_comes_back_from_a_look_and_fits_nobody_makes_room() {
+    let mut s = Scene::new(Limits::new().total(1));
+    let slot = s.busy(A, "a");
+    s.park(slot, "a");
+    let (slot, conn) = s.lent();
+    let shy = Ask {
+        repeatable: false,
+        ..Ask::default()
+    };
+    let Lease::Wait(first) = s.ask(A, shy) else {
+        panic!("it counts on what is lent")
+    };
+    let second = s.wait(B);
+    s.pass(5.0);
+    s.pool.handle_look(s.now, slot, conn, true);
+    assert_eq!(s.evicted(), ["a"]);
+    // Whoever asked first has the first turn; the other comes next.
+    let dial = s.granted_dial(second);
+    assert_eq!((s.poll(first), s.pool.gauges().total), (None, 1));
+    s.fail(dial, FaultKind::Refused);
+    let _ = s.granted_dial(first);
+}
+
+#[test]
+fn a_full_route_keeps_the_connection_that_is_looked_at_for_who_counts_on_it() {
+    let mut s = Scene::new(Limits::new().per_origin(1));
+    let slot = s.busy(A, "a");
+    s.park(slot, "a");
+    let (slot, conn) = s.lent();
+    let (first, second) = (s.wait(A), s.wait(A));
+    s.pool.handle_look(s.now, slot, conn, true);
+    let (slot, conn) = s.taken(first);
+    assert_eq!(conn, "a");
+    s.park(slot, conn);
+    assert_eq!(s.taken(second).1, "a");
+}
+
+#[test]
 fn a_connection_evicted_while_it_is_looked_at_goes_when_it_comes_back() {
     let mut s = Scene::new(Limits::new().total(1));
     let x = s.busy(A, "x");
     s.park(x, "x");
     let (slot, conn) = s.lent();
-    let waiting = s.wait(A);
-    let _next = s.wait(B);
+    let _ = s.dial(B);
     s.pool.handle_look(s.now, slot, conn, true);
     assert_eq!((s.evicted(), s.pool.gauges().total), (vec!["x"], 1));
-    // Who had counted on it is the first to dial.
-    let dial = s.granted_dial(waiting);
-    s.connect(dial, "y");
-    assert_eq!(s.taken(waiting).1, "y");
 }
 
 #[test]
@@ -735,6 +808,21 @@ fn a_route_that_is_not_alone_keeps_its_share_without_churn() {
 }
 
 #[test]
+fn a_route_that_was_at_its_own_limit_has_its_turn_in_the_round_under_way() {
+    let mut s = Scene::new(Limits::new().total(3).per_origin(2));
+    let (gone, _busy) = (s.busy(A, "a"), s.busy(A, "a"));
+    let back = s.busy(B, "b");
+    let ours = s.wait(A);
+    let (first, second) = (s.wait(B), s.wait(B));
+    // The other route has its turn.
+    s.park(back, "b");
+    let _ = s.taken(first);
+    s.pool.discard(s.now, gone, Discard::Spent);
+    let _ = s.granted_dial(ours);
+    assert_eq!(s.poll(second), None);
+}
+
+#[test]
 fn a_connection_past_its_lifetime_is_closed_when_it_comes_back() {
     let mut s = Scene::new(Limits::new());
     let slot = s.busy(A, "x");
@@ -776,6 +864,21 @@ fn siblings_idle_as_long_as_a_stale_one_are_evicted() {
     s.pool.evict_idle(s.now, A, Duration::from_secs(2));
     assert_eq!(s.evicted(), ["1", "2"]);
     assert_eq!(s.idle(A).1, "3");
+}
+
+#[test]
+fn a_grant_that_nobody_took_has_idled_since_it_was_made() {
+    let mut s = Scene::new(Limits::new());
+    let older = s.busy(A, "older");
+    let (ticket, slot) = s.dial(A);
+    s.connect(slot, "granted");
+    s.pass(10.0);
+    s.park(older, "parked");
+    s.pool.cancel(s.now, ticket);
+    // The one that has idled for longest is the last in the order of coming back.
+    s.pool.evict_idle(s.now, A, Duration::from_secs(5));
+    assert_eq!(s.evicted(), ["granted"]);
+    assert_eq!(s.idle(A).1, "parked");
 }
 
 #[test]
@@ -1017,7 +1120,6 @@ fn an_asker_is_woken_by_its_tag_and_what_is_evicted_is_news_too() {
     while s.pool.poll_wake().is_some() {}
     assert!(!s.pool.has_news());
     let ask = Ask {
-        per_origin: None,
         tag: 7,
         ..Ask::default()
     };
@@ -1046,6 +1148,31 @@ fn each_route_is_counted_for_itself() {
     let (a, b) = (s.pool.route_gauges(A), s.pool.route_gauges(B));
     assert_eq!((a.busy, a.idle, a.total), (1, 1, 2));
     assert_eq!((b.busy, b.idle, b.total), (0, 0, 0));
+}
+
+#[test]
+fn the_busiest_routes_are_counted_one_by_one_and_the_others_together() {
+    let mut s = Scene::new(Limits::new().per_origin(2));
+    let slot = s.busy(C, "c");
+    s.park(slot, "c");
+    let (_b, _first, _second) = (s.busy(B, "b"), s.busy(B, "b"), s.wait(B));
+    let _a = s.busy(A, "a");
+    let by_route = s.pool.by_route(2);
+    let rows = by_route.routes.iter().map(|row| {
+        let Gauges { total, waiting, .. } = row.gauges;
+        (&*row.route, total, waiting, row.limit)
+    });
+    // Of as many connections the alphabet decides.
+    assert_eq!(rows.collect::<Vec<_>>(), [(B, 2, 1, 2), (A, 1, 0, 2)]);
+    let rest = (by_route.others, by_route.other.idle, by_route.other.total);
+    assert_eq!(rest, (1, 1, 1));
+    let mut sum = by_route.other;
+    for row in by_route.routes {
+        sum += row.gauges;
+    }
+    assert_eq!(sum, s.pool.gauges());
+    let none = s.pool.by_route(0);
+    assert_eq!((none.routes.len(), none.other), (0, s.pool.gauges()));
 }
 
 #[test]
@@ -1325,6 +1452,38 @@ fn a_refresh_that_drops_an_address_closes_idle_connections_to_it_and_busy_ones_a
 }
 
 #[test]
+fn a_route_follows_its_name_as_long_as_a_connection_would_have_to_leave() {
+    let mut s = Scene::new(Limits::new());
+    let addr = IpAddr::from([192, 0, 2, 1]);
+    let open = |s: &mut Scene, addr: Option<IpAddr>| {
+        let (ticket, slot) = s.dial(A);
+        s.pool.note_address(slot, addr);
+        s.connect(slot, "x");
+        s.taken(ticket).0
+    };
+    open(&mut s, None);
+    assert!(!s.pool.is_following(A));
+    let (upgraded, closed) = (open(&mut s, Some(addr)), open(&mut s, Some(addr)));
+    let (leaving, idle) = (open(&mut s, Some(addr)), open(&mut s, Some(addr)));
+    s.pool.handle_upgraded(upgraded);
+    s.pool.discard(s.now, closed, Discard::Spent);
+    s.park(idle, "idle");
+    assert!(s.pool.is_following(A));
+    s.pool
+        .handle_addresses(s.now, A, &[[192, 0, 2, 2].into()], &mut s.rng);
+    assert!(!s.pool.is_following(A));
+    assert_eq!(s.evicted(), ["idle"]);
+    s.park(leaving, "leaving");
+    assert_eq!(s.evicted(), ["leaving"]);
+    // The place of one that followed tells nothing of the next one there.
+    for _ in 0..3 {
+        open(&mut s, None);
+    }
+    assert!(!s.pool.is_following(A) && !s.pool.is_following(B));
+    assert_eq!(s.pool.gauges().busy, 5);
+}
+
+#[test]
 fn a_busy_connection_to_a_dropped_address_serves_waiters_for_half_a_minute_at_most() {
     let mut s = Scene::new(Limits::new().per_origin(1));
     let (ticket, slot) = s.dial(A);
@@ -1342,4 +1501,27 @@ fn a_busy_connection_to_a_dropped_address_serves_waiters_for_half_a_minute_at_mo
     s.park(slot, "x");
     assert_eq!(s.evicted(), ["x"]);
     s.granted_dial(last);
+}
+
+#[test]
+fn an_untaken_dial_of_one_who_is_shed_is_the_newcomers_even_while_dials_back_off() {
+    let mut s = Scene::new(Limits::new().per_origin(2).waiters(2));
+    let busy = s.busy(A, "x");
+    let (_, dial) = s.dial(A);
+    let bulk = Ask {
+        lane: Lane::Bulk,
+        ..Ask::default()
+    };
+    let Lease::Wait(idler) = s.ask(A, bulk) else {
+        panic!("the route is full");
+    };
+    // Its dial is granted to one whom nobody polls.
+    s.pool.discard(s.now, busy, Discard::Spent);
+    s.fail(dial, FaultKind::Refused);
+    let _elsewhere = s.dial(B);
+    let preview = s.pool.preview(s.now, A, Ask::default());
+    assert_eq!(preview, Preview::Dial { evicts: false });
+    let newcomer = s.checkout(A);
+    assert!(matches!(newcomer, Lease::Dial(..)), "{newcomer:?}");
+    assert_eq!(s.poll(idler), Some(Err(Refusal::QueueFull)));
 }

@@ -43,6 +43,7 @@ pub(crate) fn draw(seed: u64) -> String {
         let base = TOP + index as f64 * (STRIP + GAP) + STRIP;
         svg.strip(policy, report, base, &scenario, &x);
     }
+    svg.text(16.0, bottom + 6.0, "start", "#666", "since the fault began");
     for second in (fault.start..=first.seconds.len()).step_by(30) {
         let since = format!("{} s", second - fault.start);
         svg.text(x(second), bottom + 6.0, "middle", "#666", &since);
