@@ -72,6 +72,18 @@ impl Retry {
         Self::new(3).backoff(backoff)
     }
 
+    /// The same policy for a call that is made to serve a request of somebody else's, which said that
+    /// it is the `attempt`-th, from 1 (a client can say so in a header, `x-envoy-attempt-count` for
+    /// one): where that is a retry already, this layer makes one attempt. Layers that all retry
+    /// multiply the load: three attempts in three layers are 27.
+    #[must_use]
+    pub fn serving(mut self, attempt: u32) -> Self {
+        if attempt > 1 {
+            self.max_attempts = 1;
+        }
+        self
+    }
+
     /// Sets how many attempts there are at most, the first included. Default 3.
     #[must_use]
     pub fn max_attempts(mut self, max_attempts: u32) -> Self {

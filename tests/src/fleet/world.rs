@@ -75,7 +75,7 @@ impl<'a> World<'a> {
         let mut world = Self {
             scenario,
             policy: Arc::new(policy.retry.clone()),
-            once: Arc::new(policy.retry.clone().max_attempts(1)),
+            once: Arc::new(policy.retry.clone().serving(2)),
             now: Instant::ORIGIN,
             events: BinaryHeap::new(),
             sequence: 0,

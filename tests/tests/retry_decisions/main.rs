@@ -129,6 +129,18 @@ fn one_attempt_leaves_the_free_ones_and_never_leaves_none() {
 }
 
 #[test]
+fn a_layer_that_serves_a_retry_makes_one_attempt() {
+    let mut scene = Scene::with(GET, Retry::new(3).serving(1));
+    let verdict = scene.fails(&refused());
+    scene.counted(&verdict);
+    for attempt in [2, 3, u32::MAX] {
+        let mut scene = Scene::with(GET, Retry::new(3).serving(attempt));
+        let expected = stop(StopReason::MaxAttempts, Fate::NotProcessed);
+        assert_eq!(scene.fails(&refused()), expected);
+    }
+}
+
+#[test]
 fn the_deadline_is_reached_at_its_very_instant_and_nothing_starts_within_its_last_50_ms() {
     let mut scene = Scene::new(GET);
     scene.deadline = Some(scene.now);
