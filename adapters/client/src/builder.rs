@@ -23,7 +23,7 @@ use crate::net::{Net, SocketOptions};
 use crate::observer::Observer;
 use crate::profile::{Manner, Profile};
 use crate::propagation::Propagation;
-use crate::request::field;
+use crate::request::{append, field};
 use crate::shared::Shared;
 use crate::url::IntoUrl;
 
@@ -186,11 +186,8 @@ impl ClientBuilder {
         HeaderValue: TryFrom<V>,
         <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
     {
-        match field(name, value) {
-            Ok((name, value)) => {
-                self.headers.append(name, value);
-            }
-            Err(error) => self.mistake = self.mistake.or(Some(error)),
+        if let Err(error) = append(&mut self.headers, name, value) {
+            self.mistake = self.mistake.or(Some(error));
         }
         self
     }

@@ -12,7 +12,7 @@ use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::error::{Error, Kind};
 use crate::in_flight::Cap;
-use crate::request::field;
+use crate::request::append;
 
 /// What differs from the client's settings for the hosts of a pattern. See
 /// [`ClientBuilder::profile`](crate::ClientBuilder::profile). What is not set is the client's; what a
@@ -56,11 +56,8 @@ impl Profile {
         HeaderValue: TryFrom<V>,
         <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
     {
-        match field(name, value) {
-            Ok((name, value)) => {
-                self.headers.append(name, value);
-            }
-            Err(error) => self.mistake = self.mistake.or(Some(error)),
+        if let Err(error) = append(&mut self.headers, name, value) {
+            self.mistake = self.mistake.or(Some(error));
         }
         self
     }

@@ -267,11 +267,7 @@ impl RequestBuilder {
         HeaderValue: TryFrom<V>,
         <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
     {
-        self.edit(|parts| {
-            let (name, value) = field(name, value)?;
-            parts.headers_mut().append(name, value);
-            Ok(())
-        })
+        self.edit(|parts| append(parts.headers_mut(), name, value))
     }
 
     /// Adds header fields, replacing those of the same name.
@@ -469,9 +465,7 @@ impl RequestBuilder {
     ///
     /// The request is invalid.
     pub fn explain(&self) -> Result<Explanation, Error> {
-        let parts = self.parts.as_ref().map_err(Clone::clone)?;
-        let mut settled = parts.sketch();
-        settled.settle(&self.client.shared.settings)?;
+        let (parts, settled) = self.settled()?;
         Ok(Explanation::of(
             &self.client.shared,
             &settled,
@@ -481,11 +475,17 @@ impl RequestBuilder {
 
     /// Counts of the route that it would take.
     pub(crate) fn route_gauges(&self) -> Result<Gauges, Error> {
-        let parts = self.parts.as_ref().map_err(Clone::clone)?;
+        let (_, settled) = self.settled()?;
         let shared = &self.client.shared;
-        let mut settled = parts.sketch();
-        settled.settle(&shared.settings)?;
         Ok(shared.locked(|state| state.pool.route_gauges(settled.route())))
+    }
+
+    /// As given, and as it would be sent now, but for the body.
+    fn settled(&self) -> Result<(&Parts, Parts), Error> {
+        let parts = self.parts.as_ref().map_err(Clone::clone)?;
+        let mut settled = parts.sketch();
+        settled.settle(&self.client.shared.settings)?;
+        Ok((parts, settled))
     }
 
     /// Whom it is for, unless it is invalid.
@@ -502,13 +502,10 @@ impl RequestBuilder {
     /// The origin, the timeouts in force and the deadline, where the request is valid.
     #[cfg(feature = "websocket")]
     pub(crate) fn bounds(&self) -> Result<(Arc<str>, Timeouts, Option<Instant>), Error> {
-        let parts = self.parts.as_ref().map_err(Clone::clone)?;
-        let settings = &self.client.shared.settings;
-        let mut settled = parts.sketch();
-        settled.settle(settings)?;
+        let (parts, settled) = self.settled()?;
         let own = settled.options.map(|own| (own.timeouts, own.deadline));
         let (timeouts, deadline) = own.unwrap_or_default();
-        let timeouts = timeouts.unwrap_or(settings.timeouts);
+        let timeouts = timeouts.unwrap_or(self.client.shared.settings.timeouts);
         Ok((parts.url.origin().into(), timeouts, deadline))
     }
 
@@ -634,6 +631,19 @@ where
         Error::new(Kind::Request).because(format!("header {name}: {}", error.into()))
     })?;
     Ok((name, value))
+}
+
+/// Adds a header field from what the caller gave.
+pub(crate) fn append<K, V>(headers: &mut HeaderMap, name: K, value: V) -> Result<(), Error>
+where
+    HeaderName: TryFrom<K>,
+    <HeaderName as TryFrom<K>>::Error: Into<http::Error>,
+    HeaderValue: TryFrom<V>,
+    <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
+{
+    let (name, value) = field(name, value)?;
+    headers.append(name, value);
+    Ok(())
 }
 
 /// Whether only the origin that it was meant for may see a field.

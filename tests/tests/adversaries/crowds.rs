@@ -192,16 +192,7 @@ fn connection_until_a_deadline(client: Client, handle: Handle, waker: Waker) -> 
 fn place(client: Client, handle: Handle, waker: Waker) -> BoxFuture<()> {
     Box::pin(async move {
         client.set_max_in_flight(1);
-        let held = stream(&client).await;
-        let first = begin(get(&client, "/a"), &waker);
-        let second = Task::spawn(&handle, get(&client, "/b"));
-        handle.sleep(ms(1)).await;
-        drop(held);
-        handle.sleep(ms(100)).await;
-        assert!(second.take().is_none(), "the place is the first one's");
-        drop(first);
-        handle.sleep(ms(100)).await;
-        assert_eq!(second.output().unwrap(), "/b");
+        connection(client, handle, waker).await;
     })
 }
 
