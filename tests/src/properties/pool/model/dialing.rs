@@ -77,7 +77,7 @@ impl Model {
         self.waiting(r) > self.count(r, State::Connecting) + lent.count()
     }
 
-    /// From when on a route that wants a dial may begin one; `None`: not for now.
+    /// From when on a route that wants a dial may begin one; `None`: once something changes.
     pub(super) fn dial_at(&self, now: Instant, r: usize) -> Option<Instant> {
         let route = &self.routes[r];
         let connecting = self.count(r, State::Connecting);
