@@ -156,7 +156,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Where the connection is not [ready](Self::is_ready); the message is given back.
+    /// Where the connection is not [ready](Self::is_ready); the message is given back. What control
+    /// frames were written since it was does not matter.
     #[inline]
     pub fn send(
         &mut self,
@@ -168,7 +169,7 @@ impl Connection {
         if !self.is_open() {
             return Err(SendError::Closed(message));
         }
-        if !self.sender.is_ready(tx) {
+        if !self.sender.takes(tx) {
             return Err(SendError::Full(message));
         }
         self.sender.poll_pongs(tx, rng);
@@ -310,18 +311,6 @@ impl Connection {
         rx: &mut BytesMut,
     ) -> Result<Option<Event>, Arc<Closed>> {
         while matches!(self.state, State::Open | State::LocalClosing) {
-            match self.receiver.poll_short(rx) {
-                None => {}
-                Some(Ok(message)) => {
-                    self.heard = true;
-                    self.clocks.message(now);
-                    return Ok(Some(Event::Message(message)));
-                }
-                Some(Err(violation)) => {
-                    self.violated(now, violation);
-                    continue;
-                }
-            }
             match self.receiver.poll(rx) {
                 Ok(Some(Incoming::Message(message))) => {
                     self.heard = true;

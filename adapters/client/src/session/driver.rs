@@ -36,8 +36,6 @@ use crate::wire::Read;
 const TURNS: usize = 16;
 /// What one read asks for.
 const READ: usize = 16 * 1024;
-/// The most that it asks for of a long message.
-const READ_LONG: usize = 256 * 1024;
 /// How long a session has for what is queued when its client shuts down (POLICIES 5.3, 8.4).
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -193,7 +191,7 @@ impl Driver {
         let Some(wanted) = wanted else {
             return false;
         };
-        tunnel.rx.reserve(READ.max(wanted.min(READ_LONG)));
+        tunnel.rx.reserve(READ.max(wanted));
         let news = match tunnel.wire.poll_read(cx, tunnel.rx, || Phase::Body) {
             Poll::Ready(Ok(Read::Data(_))) => News::Input,
             Poll::Ready(Ok(Read::End(_))) => News::Eof,

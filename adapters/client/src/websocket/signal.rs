@@ -42,9 +42,15 @@ impl Signal {
         }
     }
 
-    /// Somebody begins to drive. Called under the lock, as is [`end`](Self::end).
+    /// Somebody begins to drive, or does already. Called under the lock, as is [`end`](Self::end).
     pub(super) fn begin(&self) {
-        self.phase.store(DRIVEN, Ordering::Release);
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.phase.compare_exchange(IDLE, DRIVEN, success, failure);
+    }
+
+    /// Whether the transport had news since.
+    pub(super) fn has_fired(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == FIRED
     }
 
     /// They are done. True where the transport had news meanwhile.
@@ -116,17 +122,18 @@ pub(super) struct News {
     pub(super) transport: bool,
 }
 
-impl News {
-    pub(super) fn is_any(self) -> bool {
-        self.reader || self.writer || self.others || self.keeper || self.transport
-    }
-}
-
 /// Where a waker is replaced, the old one is for the caller to drop once the lock is open.
 impl Waiting {
     /// Somebody uses the connection.
     pub(super) fn note_use(&mut self) {
         self.active = true;
+    }
+
+    /// Somebody uses the connection, where the keeper watches; else false, and nothing is noted.
+    #[inline]
+    pub(super) fn note_watched_use(&mut self) -> bool {
+        self.active |= self.watching;
+        self.watching
     }
 
     /// The reader waits for a message.
@@ -185,6 +192,22 @@ impl Waiting {
             wakers.others = others.into_values().collect();
         }
         wakers
+    }
+
+    /// The one who reads, where nobody else waits for the transport and the keeper watches: it has
+    /// news.
+    #[inline]
+    pub(super) fn take_lone_reader(&mut self) -> Option<Waker> {
+        if !self.watching || self.writer.is_some() {
+            return None;
+        }
+        self.active = true;
+        self.reader.take()
+    }
+
+    /// Whether somebody waits to write.
+    pub(super) fn is_writing(&self) -> bool {
+        self.writer.is_some()
     }
 
     /// One who used the connection may leave it with something to do.

@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use chacha20::ChaCha8Rng;
@@ -15,11 +15,12 @@ use fulmar_core::fault::FaultKind;
 use fulmar_core::time::Instant;
 use fulmar_core::ws::{Agreed, CloseCode, CloseError, Closed, Connection, Message, Rtt, SendError};
 
-use super::signal::{News, Signal, TICK};
+use super::signal::{Signal, TICK};
 use super::state::{State, Want};
 use super::transport::Transport;
 use super::turn::Turn;
 use crate::net::Net;
+use crate::wake::wake;
 
 /// One WebSocket.
 pub(super) struct Socket {
@@ -67,18 +68,23 @@ impl Socket {
         mut state: MutexGuard<'_, State>,
         section: impl FnOnce(&mut State, &mut Turn<'_>) -> R,
     ) -> R {
-        let mut turn = Turn::new(&*self.net, Context::from_waker(&self.waker));
+        let mut turn = self.turn();
         self.signal.begin();
         let result = section(&mut state, &mut turn);
         let has_fired = self.signal.end();
         let spent = state.take_spent();
-        let wakers = state.tell(spent.is_some(), has_fired);
+        let wakers = state.tell(has_fired);
         drop(state);
         spent.into_iter().for_each(Transport::discard);
         if let Some(wakers) = wakers {
             wakers.wake();
         }
         result
+    }
+
+    #[inline]
+    fn turn(&self) -> Turn<'_> {
+        Turn::new(&self.net, Context::from_waker(&self.waker))
     }
 
     /// Drives for one who uses the connection.
@@ -90,25 +96,47 @@ impl Socket {
 
     /// The transport has news, and nobody drives.
     pub(super) fn fire(&self) {
-        let news = News {
-            transport: true,
-            ..News::default()
-        };
-        let wakers = self.locked(|state| state.waiting.tell(news));
+        let mut state = self.lock();
+        if let Some(reader) = state.fired_for_reader() {
+            drop(state);
+            return wake(reader);
+        }
+        let wakers = state.fired();
+        drop(state);
         wakers.wake();
     }
 
     /// The next message; `None` once the connection has ended.
     pub(super) fn poll_recv(&self, user: &mut Context<'_>) -> Poll<Option<Message>> {
         let mut state = self.lock();
-        // What is there already takes neither the clock nor the transport, and concerns nobody else.
-        if let Some(message) = state.poll_short(&*self.net) {
-            return Poll::Ready(Some(message));
+        let mut has_read = false;
+        // A message that is there, or comes with one read, takes no clock and concerns nobody else.
+        loop {
+            if let Some(message) = state.poll_short(&self.net) {
+                if has_read {
+                    self.signal.end();
+                }
+                return Poll::Ready(Some(message));
+            }
+            if has_read || !state.is_drained() || !state.waiting.note_watched_use() {
+                break;
+            }
+            self.signal.begin();
+            let read = state.read(&mut self.turn());
+            if self.signal.has_fired() {
+                break;
+            }
+            if read.is_pending() {
+                self.signal.end();
+                let _replaced = state.waiting.read(user.waker());
+                drop(state);
+                return Poll::Pending;
+            }
+            has_read = true;
         }
         state.waiting.note_use();
         self.drive(state, |state, turn| {
             let polled = state.poll_message(turn);
-            state.transmit(turn);
             if polled.is_pending() {
                 turn.replaced = state.waiting.read(user.waker());
             }
@@ -122,7 +150,10 @@ impl Socket {
         user: &mut Context<'_>,
         message: &mut Option<Message>,
     ) -> Poll<Result<(), SendError>> {
-        self.drive_use(|state, turn| match state.send(turn, message, true) {
+        let Some(given) = message.take() else {
+            return Poll::Ready(Ok(()));
+        };
+        self.drive_use(|state, turn| match state.send(turn, given) {
             Err(SendError::Full(full)) => {
                 *message = Some(full);
                 state.want = Some(Want::Room);
@@ -133,21 +164,32 @@ impl Socket {
         })
     }
 
+    /// Takes the message out, once there is room for it. A flush writes it.
+    pub(super) fn poll_feed(
+        &self,
+        user: &mut Context<'_>,
+        message: &mut Option<Message>,
+    ) -> Poll<Result<(), SendError>> {
+        while let Some(given) = message.take() {
+            match self.feed(given) {
+                Err(SendError::Full(full)) => *message = Some(full),
+                fed => return Poll::Ready(fed),
+            }
+            // An end shows when it is tried again.
+            let _ = ready!(self.poll_want(user, Want::Room));
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Takes the message, if there is room for it now, and writes what the transport takes.
     pub(super) fn send_now(&self, message: Message) -> Result<(), SendError> {
-        let mut message = Some(message);
-        self.drive_use(|state, turn| state.send(turn, &mut message, true))
+        self.drive_use(|state, turn| state.send(turn, message))
     }
 
     /// Takes the message, if there is room for it now. A flush writes it.
+    #[inline]
     pub(super) fn feed(&self, message: Message) -> Result<(), SendError> {
-        match self.locked(|state| state.feed(message)) {
-            Err(SendError::Full(message)) => {
-                let mut message = Some(message);
-                self.drive_use(|state, turn| state.send(turn, &mut message, false))
-            }
-            fed => fed,
-        }
+        self.locked(|state| state.feed(message))
     }
 
     /// Waits for room, or until everything is written.

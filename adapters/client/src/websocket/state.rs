@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 use std::mem::take;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -32,8 +32,6 @@ use crate::wire::{Read, Wire};
 /// The first read's room, and the most that one asks for where no long frame is under way.
 const READ_MIN: usize = 8 * 1024;
 const READ_MAX: usize = 64 * 1024;
-/// The most that one read asks for of a long frame.
-const READ_LONG: usize = 256 * 1024;
 /// Reads, and writes, in one section before others get their turn.
 const TURNS: usize = 16;
 
@@ -94,8 +92,10 @@ impl State {
 
     /// The message at the front of what was read, where it is one short frame and nothing came
     /// before it.
-    pub(super) fn poll_short(&mut self, net: &dyn Net) -> Option<Message> {
-        if self.rx.is_empty() || self.paused || !self.inbox.is_empty() {
+    #[inline]
+    pub(super) fn poll_short(&mut self, net: &Arc<dyn Net>) -> Option<Message> {
+        // One that is paused has something in its inbox.
+        if !self.inbox.is_empty() {
             return None;
         }
         self.machine.poll_short(|| net.now(), &mut self.rx)
@@ -112,7 +112,10 @@ impl State {
         }
         for _ in 0..TURNS {
             if !self.is_drained() {
-                match self.next(turn) {
+                let next = self.next(turn);
+                // It may have asked for an answer.
+                self.transmit(turn);
+                match next {
                     Ok(Some(message)) => return Poll::Ready(Some(message)),
                     Ok(None) => {}
                     Err(_) => return Poll::Ready(None),
@@ -121,16 +124,14 @@ impl State {
             if self.read(turn).is_pending() {
                 return Poll::Pending;
             }
-            if let Some(message) = self.machine.poll_short(|| turn.now(), &mut self.rx) {
-                return Poll::Ready(Some(message));
-            }
         }
         turn.again();
         Poll::Pending
     }
 
     /// Nothing comes before something is read.
-    fn is_drained(&self) -> bool {
+    #[inline]
+    pub(super) fn is_drained(&self) -> bool {
         self.rx.is_empty() && self.machine.is_open()
     }
 
@@ -188,11 +189,11 @@ impl State {
     }
 
     /// Reads once. Ready: something came, or the transport ended.
-    fn read(&mut self, turn: &mut Turn<'_>) -> Poll<()> {
+    pub(super) fn read(&mut self, turn: &mut Turn<'_>) -> Poll<()> {
         let Some(transport) = &mut self.transport else {
             return Poll::Pending;
         };
-        let long = self.machine.wanted(&self.rx).min(READ_LONG);
+        let long = self.machine.wanted(&self.rx);
         let room = self.rx.capacity() - self.rx.len();
         // Short messages share a buffer until half of what a read asks for is used up.
         if room < long || room < self.read_size / 2 {
@@ -218,30 +219,24 @@ impl State {
         Poll::Ready(())
     }
 
-    /// Takes a message out, if there is room for it or can be made.
-    pub(super) fn send(
-        &mut self,
-        turn: &mut Turn<'_>,
-        message: &mut Option<Message>,
-        write: bool,
-    ) -> Result<(), SendError> {
-        let Some(given) = message.take() else {
-            return Ok(());
-        };
-        if !self.has(Want::Room) {
-            self.transmit(turn);
+    /// Takes a message, if there is room for it or can be made, and writes what the transport takes.
+    #[inline]
+    pub(super) fn send(&mut self, turn: &mut Turn<'_>, message: Message) -> Result<(), SendError> {
+        match self.feed(message) {
+            Err(SendError::Full(message)) => {
+                self.transmit(turn);
+                self.feed(message)?;
+            }
+            fed => fed?,
         }
-        self.feed(given)?;
-        if write {
-            self.transmit(turn);
-        }
+        self.write(turn);
         Ok(())
     }
 
     /// Takes a message for which there is room.
     #[inline]
     pub(super) fn feed(&mut self, message: Message) -> Result<(), SendError> {
-        if self.fault.is_some() {
+        if self.fault.is_some() && self.machine.is_open() {
             return Err(SendError::Full(message));
         }
         self.machine
@@ -353,21 +348,62 @@ impl State {
 
     /// Whom what happened concerns. `has_fired`: the transport had news meanwhile.
     #[inline]
-    pub(super) fn tell(&mut self, is_spent: bool, has_fired: bool) -> Option<Wakers> {
+    pub(super) fn tell(&mut self, has_fired: bool) -> Option<Wakers> {
+        let is_quiet = self.machine.closed().is_none()
+            && self.inbox.is_empty()
+            && self.want.is_none()
+            && !(has_fired | self.ponged | self.unattended)
+            && !self.waiting.is_left()
+            && self.due() >= self.sleeps_until;
+        (!is_quiet).then(|| self.tell_news(has_fired))
+    }
+
+    fn due(&self) -> Instant {
+        self.machine.poll_timeout().unwrap_or(Instant::MAX)
+    }
+
+    #[inline(never)]
+    fn tell_news(&mut self, has_fired: bool) -> Wakers {
         let has_ended = self.machine.closed().is_some();
-        let due = self.machine.poll_timeout().unwrap_or(Instant::MAX);
+        let is_left = has_fired && self.is_output_left();
         let news = News {
             reader: has_ended || !self.inbox.is_empty(),
             writer: self.want.is_some_and(|want| self.is_over(want)),
             others: has_ended || self.ponged,
-            keeper: is_spent || due < self.sleeps_until || self.unattended,
+            keeper: self.machine.is_done()
+                || self.due() < self.sleeps_until
+                || self.unattended
+                || is_left,
             transport: has_fired,
         };
-        (news.is_any() || self.waiting.is_left()).then(|| {
-            (self.ponged, self.unattended) = (false, false);
-            self.want.take_if(|_| news.writer);
-            self.waiting.tell(news)
-        })
+        (self.ponged, self.unattended) = (false, false);
+        self.want.take_if(|_| news.writer);
+        self.waiting.tell(news)
+    }
+
+    /// The transport has news, and nobody drives: whom they concern.
+    pub(super) fn fired(&mut self) -> Wakers {
+        let news = News {
+            keeper: self.is_output_left(),
+            transport: true,
+            ..News::default()
+        };
+        self.waiting.tell(news)
+    }
+
+    /// The same, where they concern one who waits for a message, and nobody else: what is mostly so.
+    #[inline]
+    pub(super) fn fired_for_reader(&mut self) -> Option<Waker> {
+        if self.is_flushed() {
+            self.waiting.take_lone_reader()
+        } else {
+            None
+        }
+    }
+
+    /// Whether something is to be written, and nobody waits for it to be.
+    fn is_output_left(&self) -> bool {
+        !self.is_flushed() && !self.waiting.is_writing()
     }
 
     /// Whether the writer need not wait for that any more.
