@@ -37,8 +37,9 @@ use crate::backoff::uniform;
 use crate::time::Instant;
 use crate::ws::{CloseCode, CloseError, CloseFrame, Connection, Message, Rtt};
 
-/// Events that may wait for [`Session::poll_event`]. A driver asks after every call, and is far
-/// from it; beyond, the oldest are dropped and counted.
+/// Events that may wait for [`Session::poll_event`], beside two of each message that the outbox may
+/// have: what one call makes happen is less, and a driver asks after every call. Beyond, the oldest
+/// are dropped and counted.
 const MOST_EVENTS: usize = 16 * 1024;
 
 /// Where a session stands.
@@ -62,8 +63,8 @@ pub enum State {
 /// The application's wish to end.
 #[derive(Debug)]
 pub(super) struct Closing {
-    /// When what has not been sent stays unsent.
-    pub(super) until: Instant,
+    /// When what has not been sent stays unsent; `None` once the connection closes.
+    pub(super) until: Option<Instant>,
     pub(super) frame: CloseFrame,
 }
 
@@ -339,7 +340,7 @@ impl Session {
     ) -> Result<(), CloseError> {
         let frame = CloseFrame::new(code, reason)?;
         if self.closing.is_none() && self.state != State::Stopped {
-            let until = now + drain;
+            let until = Some(now + drain);
             self.closing = Some(Closing { until, frame });
             self.close_when_drained(now);
         }
@@ -371,7 +372,8 @@ impl Session {
         let closing = self
             .closing
             .as_ref()
-            .map_or(Instant::MAX, |closing| closing.until);
+            .and_then(|closing| closing.until)
+            .unwrap_or(Instant::MAX);
         let next = self.until.min(replay).min(closing);
         Some(connection.map_or(next, |at| at.min(next))).filter(|at| *at != Instant::MAX)
     }
@@ -441,7 +443,8 @@ impl Session {
     }
 
     pub(super) fn tell(&mut self, event: Event) {
-        if self.events.len() == MOST_EVENTS {
+        let of_messages = self.config.outbox.messages.saturating_mul(2);
+        if self.events.len() >= MOST_EVENTS.saturating_add(of_messages) {
             self.events.pop_front();
             self.events_dropped += 1;
         }
