@@ -12,6 +12,7 @@ mod support;
 
 mod clocks;
 mod crowds;
+mod firehose;
 mod net;
 mod observers;
 mod transports;
