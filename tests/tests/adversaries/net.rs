@@ -64,6 +64,8 @@ pub(crate) enum Habit {
     FailsToShutDown,
     /// Panics, whatever it is asked.
     Panics,
+    /// Panics when it is dropped.
+    PanicsWhenDropped,
     /// Has a message whenever it is read; the clock is a millisecond further then.
     Pours,
     /// Says of an idle connection what is not so.
@@ -308,5 +310,11 @@ impl Stream for BentStream {
 
     fn peer(&self) -> Option<SocketAddr> {
         self.inner.peer()
+    }
+}
+
+impl Drop for BentStream {
+    fn drop(&mut self) {
+        assert!(self.bend.habit() != Habit::PanicsWhenDropped, "on purpose");
     }
 }

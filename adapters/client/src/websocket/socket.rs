@@ -64,12 +64,16 @@ impl Socket {
     /// Runs a section that may read and write, and tells whom it concerns.
     fn drive<R>(
         &self,
-        mut state: MutexGuard<'_, State>,
+        state: MutexGuard<'_, State>,
         section: impl FnOnce(&mut State, &mut Turn<'_>) -> R,
     ) -> R {
+        let panicked = Panicked(self);
+        // Behind it, so that a panic opens the lock first.
+        let mut state = state;
         let mut turn = Turn::new(&*self.net, Context::from_waker(&self.waker));
         self.signal.begin();
         let result = section(&mut state, &mut turn);
+        std::mem::forget(panicked);
         let has_fired = self.signal.end();
         let spent = state.take_spent();
         let wakers = state.tell(spent.is_some(), has_fired);
@@ -268,5 +272,18 @@ impl Socket {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A section that panics leaves a transport of which nothing is known: the connection ends, and who
+/// waits hears of it.
+struct Panicked<'a>(&'a Socket);
+
+impl Drop for Panicked<'_> {
+    fn drop(&mut self) {
+        self.0.drive_use(|state, turn| {
+            let now = turn.now();
+            state.machine.handle_fault(now, FaultKind::Other);
+        });
     }
 }
