@@ -31,6 +31,9 @@ pub enum SlowConsumer {
 
 impl SlowConsumer {
     /// [`Conflate`](Self::Conflate) by that key.
+    ///
+    /// It is asked of every message that comes, and then of those that wait, while the session is
+    /// locked: it has to be quick, and must not use the session.
     pub fn conflate(key: impl Fn(&Message) -> Option<Key> + Send + Sync + 'static) -> Self {
         Self::Conflate(Arc::new(key))
     }

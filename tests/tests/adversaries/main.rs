@@ -10,6 +10,7 @@ mod server;
 #[expect(dead_code, reason = "not every test needs all of it")]
 mod support;
 
+mod callbacks;
 mod clocks;
 mod crowds;
 mod firehose;
