@@ -8,8 +8,8 @@ use super::outbox::Bound;
 use super::outgoing::Key;
 use crate::ws::Message;
 
-/// Shorter messages are copied: a slice of the read buffer keeps all of it.
-const DETACH_BELOW: usize = 4096;
+/// Shorter messages are copied: a slice keeps all of the buffer of a read, which is about as long.
+const DETACH_BELOW: usize = 16 * 1024;
 
 /// The key of a message, where it has one.
 type KeyOf = Arc<dyn Fn(&Message) -> Option<Key> + Send + Sync>;

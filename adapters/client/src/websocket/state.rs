@@ -31,7 +31,7 @@ use crate::wire::{Read, Wire};
 
 /// The first read's room, and the most that one asks for where no long frame is under way.
 const READ_MIN: usize = 8 * 1024;
-const READ_MAX: usize = 64 * 1024;
+pub(super) const READ_MAX: usize = 64 * 1024;
 /// The most that one read asks for of a long frame.
 const READ_LONG: usize = 256 * 1024;
 /// Reads, and writes, in one section before others get their turn.
