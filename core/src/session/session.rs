@@ -30,7 +30,7 @@ use super::event::{Action, Connect, Event, Loss, StopReason};
 use super::flight::Flight;
 use super::inbox::{Inbox, Received};
 use super::outbox::{Dropped, Outbox};
-use super::outgoing::{Entry, Key, MessageId, Outgoing, SendError};
+use super::outgoing::{Entry, Key, MessageId, Outgoing, Receipt, SendError};
 use super::reconnect::Attempts;
 use super::subscriptions::Subscriptions;
 use crate::backoff::uniform;
@@ -309,6 +309,23 @@ impl Session {
             self.tell(Event::Resumed);
         }
         Some(received)
+    }
+
+    /// Wants the [`PeerSeen`](super::Receipt::PeerSeen) of a message that was flushed on this
+    /// connection, however many are flushed behind it: without that the last 1,024 are remembered.
+    /// Says whether it has to be waited for; then a [`ping`](Self::ping) brings it.
+    pub fn watch(&mut self, id: MessageId) -> bool {
+        let is_read = self.flight.watch(id);
+        if is_read {
+            let receipt = Receipt::PeerSeen;
+            self.tell(Event::Receipt { id, receipt });
+        }
+        !is_read
+    }
+
+    /// No longer wants to hear that.
+    pub fn unwatch(&mut self, id: MessageId) {
+        self.flight.unwatch(id);
     }
 
     /// Asks for a ping, for the round-trip time and the receipts of what was sent before it.
