@@ -422,3 +422,51 @@ fn close_without_anything_to_send_stops_at_once_where_there_is_no_connection() {
             .is_err()
     );
 }
+
+#[test]
+fn the_oldest_are_not_dropped_for_a_message_that_gets_no_room_by_it() {
+    let mut bench = Bench::new(Config::new().outbox(10, 100));
+    bench.send(in_lane(Lane::High, vec![0; 90]));
+    let small = bench.send("small");
+    let large = Outgoing {
+        on_full: OnFull::DropOldest,
+        ..Outgoing::from(vec![0; 20])
+    };
+    let refused = bench.session.send(bench.now, large.clone());
+    assert_eq!(refused, Err(SendError::Full(large)));
+    assert_eq!(dropped(&mut bench), []);
+    bench.connect();
+    bench.written();
+    assert!(receipts(&mut bench).contains(&(small, Receipt::Flushed)));
+}
+
+#[test]
+fn every_message_of_a_large_outbox_is_told_of_although_all_end_at_once() {
+    const COUNT: usize = 50_000;
+    let volatile = || Outgoing {
+        drop_on_reconnect: true,
+        ..Outgoing::from("x")
+    };
+    let mut bench = Bench::open(Config::new().outbox(COUNT, 1 << 20));
+    let ids: Vec<_> = (0..COUNT).map(|_| bench.send(volatile())).collect();
+    bench.drop_connection();
+    let told = dropped(&mut bench).into_iter();
+    assert!(told.eq(ids.into_iter().map(|id| (id, DropReason::Reconnect))));
+    assert_eq!(bench.session.events_dropped(), 0);
+}
+
+#[test]
+fn a_close_that_may_take_for_ever_reconnects_for_what_is_queued() {
+    let mut bench = Bench::open(Config::new());
+    let stuck = bench.send(kept("stuck"));
+    bench.fill();
+    bench
+        .session
+        .close(bench.now, Duration::MAX, CloseCode::NORMAL, "")
+        .unwrap();
+    bench.drop_connection();
+    assert_eq!(bench.session.state(), State::Backoff);
+    bench.reconnect();
+    assert_eq!(bench.texts(), ["stuck"]);
+    assert!(receipts(&mut bench).contains(&(stuck, Receipt::Flushed)));
+}

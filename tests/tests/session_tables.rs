@@ -339,3 +339,20 @@ fn a_late_answer_to_an_attempt_that_is_over_changes_nothing() {
         .handle_connect_failed(bench.now, status(503), &mut bench.rng);
     assert_eq!(bench.session.state(), State::Stopped);
 }
+
+#[test]
+fn a_reason_hook_that_panics_loses_no_message() {
+    let hook = |_: CloseCode, _: &str| panic!("on purpose");
+    let mut bench = Bench::open(Config::new().reason_hook(hook));
+    let id = bench.send(Outgoing {
+        delivery: Delivery::AtLeastOnce,
+        ..Outgoing::from("kept")
+    });
+    bench.written();
+    let lost = std::panic::AssertUnwindSafe(|| bench.close_from_server(1008, "expired"));
+    std::panic::catch_unwind(lost).unwrap_err();
+    let gone = Fault::new(FaultKind::RuntimeGone, Phase::Body);
+    bench.session.abandon(Loss::Fault(gone));
+    let unsent = bench.session.take_unsent();
+    assert_eq!(unsent.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [id]);
+}

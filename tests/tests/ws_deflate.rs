@@ -306,3 +306,37 @@ fn the_low_memory_settings_work_with_their_own_agreement() {
         assert!(server.inflate(&payload, 20_000) == plain);
     }
 }
+
+#[test]
+fn a_message_that_ends_with_a_final_block_is_the_same_however_it_is_cut() {
+    let hello = Message::text("Hello");
+    let one: &[u8] = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    for message in [
+        &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..],
+        &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00],
+    ] {
+        for cut in 0..=message.len() {
+            for second in cut..=message.len() {
+                let pieces = [
+                    frame(0x41, &message[..cut]),
+                    frame(0x00, &message[cut..second]),
+                    frame(0x80, &message[second..]),
+                ];
+                let what = format!("{} bytes, cut at {cut} and {second}", message.len());
+                let mut bench = open();
+                assert_eq!(bench.message(&pieces.concat()), hello, "{what}");
+                assert_eq!(bench.message(&frame(0xc1, one)), hello, "after {what}");
+                // Byte by byte.
+                let mut bench = open();
+                let bytes = [&pieces.concat()[..], &frame(0xc1, one)].concat();
+                let mut events = Vec::new();
+                for byte in bytes {
+                    let (some, closed) = bench.receive(&[byte]);
+                    assert_eq!(closed, None, "{what}");
+                    events.extend(some);
+                }
+                assert_eq!(events.len(), 2, "{what}");
+            }
+        }
+    }
+}

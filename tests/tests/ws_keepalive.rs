@@ -340,3 +340,15 @@ fn what_came_at_an_unknown_time_counts_as_of_the_next_look() {
     assert_eq!(pings, [at(55_000)]);
     assert_eq!(died, None);
 }
+
+#[test]
+fn a_ping_that_is_asked_for_makes_no_others_where_this_side_sends_none() {
+    for mode in [KeepaliveMode::Off, KeepaliveMode::ServerPing] {
+        let interval = secs(10_000);
+        let keepalive = Keepalive::every(interval).mode(mode).missed(3);
+        let mut bench = Bench::new(&Config::new().keepalive(keepalive));
+        bench.ws.ping().unwrap();
+        assert_eq!(bench.sent().len(), 1);
+        assert_eq!(bench.pass_to(at(9_000_000)), [], "{mode:?}");
+    }
+}

@@ -57,6 +57,8 @@ pub(crate) struct Options {
     pub(crate) deadline: Option<Instant>,
     pub(crate) retry: Option<Arc<Retry>>,
     pub(crate) idempotent: bool,
+    /// The first attempt takes no connection that is there already.
+    pub(crate) fresh: bool,
     pub(crate) lane: Lane,
     /// What the attempts told of the deadline.
     pub(crate) telling: Option<Telling>,
@@ -559,6 +561,12 @@ impl RequestBuilder {
             }
             Ok(())
         }))
+    }
+
+    /// Takes no connection that is there already.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn fresh(self) -> Self {
+        self.option(|options| options.fresh = true)
     }
 
     /// Adds the fields of a handshake.

@@ -353,6 +353,9 @@ impl Shared {
             connection: h1.id,
             why,
         });
+        // A transport is anybody's code: one that panics here has said so by the panic hook, and must
+        // neither keep others from hearing of the end nor, within a `Drop` that unwinds, end the process.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(h1)));
     }
 }
 

@@ -204,6 +204,8 @@ impl Config {
 
     /// A word on close codes before the table's, by the reason that came with them. Some servers
     /// close with 1008 for an expired token.
+    ///
+    /// It is asked while the session is locked: it has to be quick, and must not use the session.
     #[must_use]
     pub fn reason_hook(
         mut self,

@@ -261,13 +261,13 @@ impl Session {
     }
 
     /// Closes the connection once nothing waits, or the drain is over; stops where there is none.
-    /// Says whether a connection is closing now.
+    /// Says whether a connection begins to close now.
     pub(super) fn close_when_drained(&mut self, now: Instant) -> bool {
-        let Some(closing) = &self.closing else {
+        let Some(closing) = &mut self.closing else {
             return false;
         };
         let drained = self.outbox.is_empty() && self.flight.is_written();
-        if !drained && now < closing.until {
+        if !closing.until.is_some_and(|until| drained || until <= now) {
             return false;
         }
         let Some(ws) = &mut self.connection else {
@@ -277,9 +277,7 @@ impl Session {
         let frame = &closing.frame;
         // The frame was checked when it was made.
         let _ = ws.close(now, frame.code, &frame.reason);
-        if let Some(closing) = &mut self.closing {
-            closing.until = Instant::MAX;
-        }
+        closing.until = None;
         true
     }
 

@@ -43,23 +43,25 @@ pub enum ConnectFailure {
 impl Session {
     /// The connection is lost: what was on it is settled, and what follows is decided.
     pub(super) fn lose(&mut self, now: Instant, loss: Loss, rng: &mut dyn Rng) {
-        let Some(ws) = self.connection.take() else {
+        let Some(ws) = &self.connection else {
             return;
         };
-        self.act(Action::Disconnect);
-        let opened_at = self.opened_at.take().unwrap_or(now);
         let past = Past {
-            uptime: now - opened_at,
+            uptime: now - self.opened_at.unwrap_or(now),
             was_open: true,
             heard: ws.has_received(),
         };
+        let rtt = ws.rtt().map(|rtt| rtt.last);
+        // The reason hook may panic: until then nothing is done by halves.
+        let action = self.judge_loss(&loss, past);
+        (self.connection, self.opened_at) = (None, None);
+        self.act(Action::Disconnect);
         self.down_since = now;
         self.tell(Event::Lost {
             loss: loss.clone(),
             uptime: past.uptime,
-            rtt: ws.rtt().map(|rtt| rtt.last),
+            rtt,
         });
-        let action = self.judge_loss(&loss, past);
         self.settle(action == CloseAction::TooBig);
         self.follow(now, past, loss, action, None, rng);
     }
@@ -193,19 +195,18 @@ impl Session {
             _ => None,
         };
         self.previous = Some(loss.clone());
-        let begun_to_close = self.closing.as_ref().map(|closing| closing.until);
-        let nothing_left = self.outbox.is_empty();
-        match (begun_to_close, pace) {
-            (Some(until), _) if nothing_left || until <= now || until == Instant::MAX => {
-                self.stop(StopReason::Closed);
-            }
-            (_, None) => self.stop(ended(action, loss)),
-            (_, Some(_)) if self.attempts.is_exhausted(now, &self.config) => {
+        let is_drained = self.closing.as_ref().is_some_and(|closing| {
+            self.outbox.is_empty() || closing.until.is_none_or(|until| until <= now)
+        });
+        match pace {
+            _ if is_drained => self.stop(StopReason::Closed),
+            None => self.stop(ended(action, loss)),
+            Some(_) if self.attempts.is_exhausted(now, &self.config) => {
                 let attempts = self.attempts.count() - 1;
                 let last = loss;
                 self.stop(StopReason::Exhausted { attempts, last });
             }
-            (_, Some(pace)) => self.back_off(now, pace, past.was_open, retry_after, rng),
+            Some(pace) => self.back_off(now, pace, past.was_open, retry_after, rng),
         }
     }
 }

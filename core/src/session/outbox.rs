@@ -96,7 +96,7 @@ impl Outbox {
         let Some(entry) = self.replace(entry, dropped) else {
             return Ok(());
         };
-        while !self.bound.has_room(self.messages, self.bytes, entry.len()) {
+        if !self.bound.has_room(self.messages, self.bytes, entry.len()) {
             match entry.outgoing.on_full {
                 OnFull::Refuse => return Err(entry.outgoing),
                 OnFull::DropNew => {
@@ -104,17 +104,40 @@ impl Outbox {
                     return Ok(());
                 }
                 OnFull::DropOldest => {
-                    let Some(oldest) = self.lane(entry.outgoing.lane).entries.pop_front() else {
+                    let Some(count) = self.in_the_way(&entry) else {
                         return Err(entry.outgoing);
                     };
-                    self.release(oldest.len());
-                    dropped.push((oldest.id, DropReason::Overflow));
+                    self.drop_oldest(entry.outgoing.lane, count, dropped);
                 }
             }
         }
         self.charge(entry.len());
         self.lane(entry.outgoing.lane).entries.push_back(entry);
         Ok(())
+    }
+
+    /// How many of the oldest of its lane would have to go for the message to have room; `None`
+    /// where all of them are too few.
+    fn in_the_way(&self, entry: &Entry) -> Option<usize> {
+        let (mut messages, mut bytes) = (self.messages, self.bytes);
+        let lane = &self.lanes[entry.outgoing.lane as usize];
+        for (count, oldest) in lane.entries.iter().enumerate() {
+            if self.bound.has_room(messages, bytes, entry.len()) {
+                return Some(count);
+            }
+            (messages, bytes) = (messages - 1, bytes - oldest.len());
+        }
+        let all = lane.entries.len();
+        let fits = self.bound.has_room(messages, bytes, entry.len());
+        fits.then_some(all)
+    }
+
+    fn drop_oldest(&mut self, lane: Lane, count: usize, dropped: &mut Dropped) {
+        let oldest: Vec<_> = self.lane(lane).entries.drain(..count).collect();
+        for entry in oldest {
+            self.release(entry.len());
+            dropped.push((entry.id, DropReason::Overflow));
+        }
     }
 
     /// Puts the message in the place of one with its key. Gives it back where there is none, or

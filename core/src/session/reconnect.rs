@@ -112,7 +112,8 @@ impl Attempts {
         delay.max(told.saturating_add(between(Duration::ZERO, spread, rng)))
     }
 
-    /// The backoff's delay, moved up from zero to the floor: `U(floor, e)` of full jitter.
+    /// The backoff's delay, moved up from zero to the floor: `U(floor, e)` of full jitter. The floor
+    /// holds for a shorter `e`, too, or none: a server that refuses is not asked without a pause.
     fn backoff(&mut self, backoff: Backoff, config: &Config, rng: &mut dyn Rng) -> Duration {
         let delay = backoff.delay(self.count, self.previous, rng);
         self.previous = delay;
@@ -120,7 +121,7 @@ impl Attempts {
             .jitter(Jitter::None)
             .delay(self.count, Duration::ZERO, rng);
         let (delay, most) = (saturating_nanos(delay), saturating_nanos(most));
-        let floor = saturating_nanos(config.floor).min(most);
+        let floor = saturating_nanos(config.floor);
         let share = u128::from(delay) * u128::from(floor) / u128::from(most.max(1));
         let share = u64::try_from(share).unwrap_or(floor).min(delay);
         Duration::from_nanos(floor.saturating_add(delay - share))

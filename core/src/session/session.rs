@@ -30,15 +30,16 @@ use super::event::{Action, Connect, Event, Loss, StopReason};
 use super::flight::Flight;
 use super::inbox::{Inbox, Received};
 use super::outbox::{Dropped, Outbox};
-use super::outgoing::{Entry, Key, MessageId, Outgoing, SendError};
+use super::outgoing::{Entry, Key, MessageId, Outgoing, Receipt, SendError};
 use super::reconnect::Attempts;
 use super::subscriptions::Subscriptions;
 use crate::backoff::uniform;
 use crate::time::Instant;
 use crate::ws::{CloseCode, CloseError, CloseFrame, Connection, Message, Rtt};
 
-/// Events that may wait for [`Session::poll_event`]. A driver asks after every call, and is far
-/// from it; beyond, the oldest are dropped and counted.
+/// Events that may wait for [`Session::poll_event`], beside two of each message that the outbox may
+/// have: what one call makes happen is less, and a driver asks after every call. Beyond, the oldest
+/// are dropped and counted.
 const MOST_EVENTS: usize = 16 * 1024;
 
 /// Where a session stands.
@@ -62,8 +63,8 @@ pub enum State {
 /// The application's wish to end.
 #[derive(Debug)]
 pub(super) struct Closing {
-    /// When what has not been sent stays unsent.
-    pub(super) until: Instant,
+    /// When what has not been sent stays unsent; `None` once the connection closes.
+    pub(super) until: Option<Instant>,
     pub(super) frame: CloseFrame,
 }
 
@@ -310,6 +311,23 @@ impl Session {
         Some(received)
     }
 
+    /// Wants the [`PeerSeen`](super::Receipt::PeerSeen) of a message that was flushed on this
+    /// connection, however many are flushed behind it: without that the last 1,024 are remembered.
+    /// Says whether it has to be waited for; then a [`ping`](Self::ping) brings it.
+    pub fn watch(&mut self, id: MessageId) -> bool {
+        let is_read = self.flight.watch(id);
+        if is_read {
+            let receipt = Receipt::PeerSeen;
+            self.tell(Event::Receipt { id, receipt });
+        }
+        !is_read
+    }
+
+    /// No longer wants to hear that.
+    pub fn unwatch(&mut self, id: MessageId) {
+        self.flight.unwatch(id);
+    }
+
     /// Asks for a ping, for the round-trip time and the receipts of what was sent before it.
     pub fn ping(&mut self) -> bool {
         let connection = self.connection.as_mut();
@@ -339,7 +357,7 @@ impl Session {
     ) -> Result<(), CloseError> {
         let frame = CloseFrame::new(code, reason)?;
         if self.closing.is_none() && self.state != State::Stopped {
-            let until = now + drain;
+            let until = Some(now + drain);
             self.closing = Some(Closing { until, frame });
             self.close_when_drained(now);
         }
@@ -371,7 +389,8 @@ impl Session {
         let closing = self
             .closing
             .as_ref()
-            .map_or(Instant::MAX, |closing| closing.until);
+            .and_then(|closing| closing.until)
+            .unwrap_or(Instant::MAX);
         let next = self.until.min(replay).min(closing);
         Some(connection.map_or(next, |at| at.min(next))).filter(|at| *at != Instant::MAX)
     }
@@ -441,7 +460,8 @@ impl Session {
     }
 
     pub(super) fn tell(&mut self, event: Event) {
-        if self.events.len() == MOST_EVENTS {
+        let of_messages = self.config.outbox.messages.saturating_mul(2);
+        if self.events.len() >= MOST_EVENTS.saturating_add(of_messages) {
             self.events.pop_front();
             self.events_dropped += 1;
         }

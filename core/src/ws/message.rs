@@ -143,9 +143,10 @@ impl Message {
         }
     }
 
-    /// The same message in memory of its own: a slice keeps the whole buffer that it is of.
+    /// The same message in memory of its own. One that was received is a slice of the buffer that it
+    /// was read into, and keeps all of it.
     #[must_use]
-    pub(crate) fn detached(self) -> Self {
+    pub fn detached(self) -> Self {
         match self {
             Self::Text(text) => Self::Text(Text::from(text.as_str())),
             Self::Binary(bytes) => Self::Binary(Bytes::copy_from_slice(&bytes)),

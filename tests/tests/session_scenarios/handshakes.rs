@@ -165,3 +165,32 @@ fn each_attempt_asks_anew_and_credentials_are_refreshed_once() {
     });
     run.expect();
 }
+
+#[test]
+fn a_misdirected_handshake_is_repeated_on_a_fresh_connection() {
+    let mut sim = Sim::seeded(12);
+    let count = Arc::new(Mutex::new(0));
+    sim.serve("api.test:80", move |mut conn| {
+        let number = {
+            let mut count = count.lock().unwrap();
+            *count += 1;
+            *count
+        };
+        async move {
+            if number > 1 {
+                return Peer::accept(conn, "").await?.unwrap().echo().await;
+            }
+            while conn.request().await?.is_some() {
+                conn.respond(421, "not here").await?;
+            }
+            Ok(())
+        }
+    });
+    let opening = session(&sim, quick().max_attempts(1));
+    let run = sim.run(async move {
+        let session = opening.open();
+        opened(&mut session.events()).await;
+        session.close().await;
+    });
+    run.expect();
+}

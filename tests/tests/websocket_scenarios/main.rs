@@ -7,6 +7,7 @@ mod support;
 
 mod drops;
 mod ends;
+mod hostile;
 mod liveness;
 mod messages;
 mod opening;

@@ -45,6 +45,32 @@ fn of_the_body_of_a_refusal_the_beginning_is_kept() {
 }
 
 #[test]
+fn the_body_of_a_refusal_is_not_waited_for_for_long() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        conn.request().await?;
+        conn.write_all("HTTP/1.1 401 X\r\nContent-Length: 9999\r\n\r\n")
+            .await?;
+        for _ in 0..9999 {
+            conn.write_all(".").await?;
+            conn.sleep(secs(2)).await;
+        }
+        Ok(())
+    });
+    let (client, handle) = (client(&sim), sim.handle());
+    let run = sim.run(async move {
+        let error = client.websocket(URL).connect().await.unwrap_err();
+        assert_eq!(error.status().unwrap(), 401);
+        assert_eq!(&Refused::of(&error).unwrap().body()[..], b"...");
+        // The rest of the body is drained for a moment.
+        handle.sleep(ms(100)).await;
+        assert_quiet(client.gauges());
+    });
+    run.expect();
+    assert!(run.elapsed() < secs(6), "{:?}", run.elapsed());
+}
+
+#[test]
 fn an_answer_to_another_request_is_a_protocol_error() {
     let fine = "HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
     let error = refused(format!("{fine}Sec-WebSocket-Accept: bm8=\r\n\r\n"));

@@ -212,7 +212,7 @@ impl Live {
             upload: Upload::new(Body::empty()),
             reused: false,
             idle_for: Duration::ZERO,
-            fresh: false,
+            fresh: options.is_some_and(|o| o.fresh),
             without_expect: false,
             accounted: false,
             paid: None,

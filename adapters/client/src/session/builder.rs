@@ -129,7 +129,10 @@ impl Opener {
             Some(prepare) => prepare(websocket, connect),
         };
         Box::pin(async move {
-            let websocket = prepared.await.map_err(unprepared)?;
+            let mut websocket = prepared.await.map_err(unprepared)?;
+            if connect.fresh {
+                websocket = websocket.fresh();
+            }
             // One loop of attempts within another would multiply them.
             websocket.retry(Retry::never()).open().await
         })

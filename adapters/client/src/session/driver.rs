@@ -6,10 +6,12 @@
 //!        its actions: dial, hang up
 //!        the dial, one write, one read: whichever there is
 //!        nothing moved: a deadline of the machine that is due, else sleep until the next
+//! then, where it still moves, a deadline that is due
 //! ```
 //!
 //! Invariants
-//! * A deadline or a fault of writing is told only after what came before it was read.
+//! * A deadline or a fault of writing is told only after what came before it was read, or a poll's
+//!   worth of it.
 //! * The transport is gone before the task is, whatever ends it.
 
 use std::future::Future;
@@ -207,7 +209,15 @@ impl Driver {
 
     /// Nothing moves: tells the machine the time where that is due, else sleeps.
     fn rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let next = self.common.locked(|state, now| {
+        match self.tell_time() {
+            None => Poll::Ready(()),
+            Some(next) => self.alarm.poll_until(cx, &*self.shared.net, next),
+        }
+    }
+
+    /// Tells the machine the time where that is due; else when it will be.
+    fn tell_time(&mut self) -> Option<Instant> {
+        self.common.locked(|state, now| {
             let next = state.machine.poll_timeout().unwrap_or(Instant::MAX);
             if next <= now {
                 let State { machine, rng, .. } = state;
@@ -215,11 +225,7 @@ impl Driver {
                 return None;
             }
             Some(next)
-        });
-        match next {
-            None => Poll::Ready(()),
-            Some(next) => self.alarm.poll_until(cx, &*self.shared.net, next),
-        }
+        })
     }
 
     /// Nobody uses the session any more, or the client's time is over: says goodbye as far as that
@@ -311,6 +317,8 @@ impl Future for Driver {
                 return Poll::Pending;
             }
         }
+        // What comes may have no end; deadlines have.
+        self.tell_time();
         cx.waker().wake_by_ref();
         Poll::Pending
     }

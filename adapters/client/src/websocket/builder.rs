@@ -169,6 +169,11 @@ impl WebSocketBuilder {
         }
     }
 
+    /// Over a connection of its own from the beginning.
+    pub(crate) fn fresh(self) -> Self {
+        self.request(RequestBuilder::fresh)
+    }
+
     pub(crate) fn into_parts(self) -> (RequestBuilder, Config, Vec<String>) {
         (self.request, self.config, self.protocols)
     }

@@ -1,7 +1,11 @@
 //! The handshake: a request like any other, until its 101. Redirects are followed, and what else
 //! the server may answer is told in two ways: to the application, and to a session's machine.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use fulmar_core::fault::{Fault, FaultKind, Phase};
@@ -17,13 +21,17 @@ use super::builder::WebSocketBuilder;
 use super::cap::Pass;
 use super::refused::Refused;
 use super::transport::Transport;
+use crate::alarm::Alarm;
 use crate::error::{Error, Kind};
+use crate::net::Net;
 use crate::request::RequestBuilder;
 use crate::response::Response;
 use crate::shared::Shared;
 
-/// What is kept of the body of a refusal.
+/// What is kept of the body of a refusal, and how long it is waited for: the status is known, and a
+/// session has to go on.
 const BODY_MAX: usize = 16 * 1024;
+const BODY_TIME: Duration = Duration::from_secs(5);
 
 /// A connection that switched protocols, and what was agreed on.
 pub(crate) struct Opened {
@@ -195,7 +203,7 @@ async fn refused(mut response: Response, shared: &Shared) -> OpenError {
         }
     };
     let headers = response.headers().clone();
-    let body = read_some(&mut response).await;
+    let body = read_some(&mut response, &*shared.net).await;
     OpenError {
         error: error.caused_by(Refused::new(status, headers, body)),
         failure,
@@ -203,11 +211,17 @@ async fn refused(mut response: Response, shared: &Shared) -> OpenError {
 }
 
 /// The beginning of a body. Where it fails, the status is news enough.
-async fn read_some(response: &mut Response) -> Bytes {
+async fn read_some(response: &mut Response, net: &dyn Net) -> Bytes {
+    let until = net.now() + BODY_TIME;
+    let mut alarm = Alarm::new();
     let mut body = BytesMut::new();
-    while body.len() < BODY_MAX
-        && let Ok(Some(chunk)) = response.chunk().await
-    {
+    while body.len() < BODY_MAX {
+        let mut chunk = pin!(response.chunk());
+        let next = poll_fn(|cx| match chunk.as_mut().poll(cx) {
+            Poll::Ready(chunk) => Poll::Ready(chunk.ok().flatten()),
+            Poll::Pending => alarm.poll_until(cx, net, until).map(|()| None),
+        });
+        let Some(chunk) = next.await else { break };
         let room = BODY_MAX - body.len();
         body.extend_from_slice(&chunk[..chunk.len().min(room)]);
     }

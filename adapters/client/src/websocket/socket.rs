@@ -65,12 +65,11 @@ impl Socket {
     /// Runs a section that may read and write, and tells whom it concerns.
     fn drive<R>(
         &self,
-        mut state: MutexGuard<'_, State>,
+        state: MutexGuard<'_, State>,
         section: impl FnOnce(&mut State, &mut Turn<'_>) -> R,
     ) -> R {
         let mut turn = self.turn();
-        self.signal.begin();
-        let result = section(&mut state, &mut turn);
+        let (mut state, result) = self.guarded(state, |state| section(state, &mut turn));
         let has_fired = self.signal.end();
         let spent = state.take_spent();
         let wakers = state.tell(has_fired);
@@ -80,6 +79,22 @@ impl Socket {
             wakers.wake();
         }
         result
+    }
+
+    /// Runs a section that may call the transport, which is anybody's code.
+    #[inline]
+    fn guarded<'a, R>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        section: impl FnOnce(&mut State) -> R,
+    ) -> (MutexGuard<'a, State>, R) {
+        let panicked = Panicked(self);
+        // Behind it, so that a panic opens the lock first.
+        let mut state = state;
+        self.signal.begin();
+        let result = section(&mut state);
+        std::mem::forget(panicked);
+        (state, result)
     }
 
     #[inline]
@@ -121,8 +136,8 @@ impl Socket {
             if has_read || !state.is_drained() || !state.waiting.note_watched_use() {
                 break;
             }
-            self.signal.begin();
-            let read = state.read(&mut self.turn());
+            let read;
+            (state, read) = self.guarded(state, |state| state.read(&mut self.turn()));
             if self.signal.has_fired() {
                 break;
             }
@@ -310,5 +325,18 @@ impl Socket {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A section that panics leaves a transport of which nothing is known: the connection ends, and who
+/// waits hears of it.
+struct Panicked<'a>(&'a Socket);
+
+impl Drop for Panicked<'_> {
+    fn drop(&mut self) {
+        self.0.drive_use(|state, turn| {
+            let now = turn.now();
+            state.machine.handle_fault(now, FaultKind::Other);
+        });
     }
 }

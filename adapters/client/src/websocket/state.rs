@@ -4,7 +4,7 @@
 //! * What is in the inbox came before what is in `rx`.
 //! * While messages wait and nobody takes them, at most the inbox's bound, one message more and one
 //!   read are kept.
-//! * A deadline or a fault is told only after what came before it was read.
+//! * A deadline or a fault is told only after what came before it was read, or a turn's worth of it.
 
 use std::collections::BTreeMap;
 use std::mem::take;
@@ -31,7 +31,7 @@ use crate::wire::{Read, Wire};
 
 /// The first read's room, and the most that one asks for where no long frame is under way.
 const READ_MIN: usize = 8 * 1024;
-const READ_MAX: usize = 64 * 1024;
+pub(super) const READ_MAX: usize = 64 * 1024;
 /// Reads, and writes, in one section before others get their turn.
 const TURNS: usize = 16;
 
@@ -137,22 +137,26 @@ impl State {
 
     /// Moves what comes into the inbox until that is full, and stops reading then.
     pub(super) fn fill_inbox(&mut self, turn: &mut Turn<'_>) {
+        if !self.has_caught_up(turn) {
+            turn.again();
+        }
+        // Only what was read counts, so this follows reading; of what has no end, a turn of it.
+        self.machine.handle_timeout(turn.now(), &mut self.entropy);
+    }
+
+    /// Reads for one turn. False where there may be more.
+    fn has_caught_up(&mut self, turn: &mut Turn<'_>) -> bool {
         for _ in 0..TURNS {
             while let Ok(Some(message)) = self.next_if_room(turn) {
                 if !self.inbox.is_full() {
                     self.inbox.push(message);
                 }
             }
-            if self.paused || self.read(turn).is_pending() {
-                // Only what was read counts, so this follows reading.
-                self.machine.handle_timeout(turn.now(), &mut self.entropy);
-                return;
-            }
-            if self.machine.is_done() {
-                return;
+            if self.paused || self.read(turn).is_pending() || self.machine.is_done() {
+                return true;
             }
         }
-        turn.again();
+        false
     }
 
     /// The next message, or a pause where there is no room for it. A connection that closes reads

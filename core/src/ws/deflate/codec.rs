@@ -50,7 +50,8 @@ impl Inflater {
     ) -> Result<(), Violation> {
         let mut full = true;
         while full || !input.is_empty() {
-            if input.is_empty() && self.stream.is_none() {
+            // An empty piece behind a final block begins no other stream.
+            if input.is_empty() && (self.ended || self.stream.is_none()) {
                 return Ok(());
             }
             let (read, filled) = self.step(input, out, limit)?;
