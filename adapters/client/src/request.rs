@@ -1,6 +1,7 @@
 //! Building a request.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +64,10 @@ pub(crate) struct Options {
     /// Bytes; the largest number is no cap.
     pub(crate) max_response_body: Option<u64>,
     pub(crate) socket: Option<Arc<Path>>,
+    /// Not over a connection that has served before.
+    pub(crate) fresh: bool,
+    /// Not to this address, where the host has another.
+    pub(crate) avoid: Option<IpAddr>,
     /// `timeouts` as the clocks want them, once settled, like all that follows.
     pub(crate) limits: Option<PhaseLimits>,
     pub(crate) profile: Option<Arc<Manner>>,
@@ -174,13 +179,16 @@ impl Parts {
         options.socket = options.socket.take().or_else(|| manner?.socket.clone());
         options.profile = manner.cloned();
         let number = manner.map_or(0, |manner| manner.number);
-        if number == 0 && options.socket.is_none() {
+        if number == 0 && options.socket.is_none() && options.avoid.is_none() {
             return Ok(());
         }
         let origin: Origin = self.url.origin().parse().map_err(invalid)?;
         let mut route = Route::direct(origin).with_profile(number);
         if let Some(path) = &options.socket {
             route = route.with_unix_socket(path.clone());
+        }
+        if let Some(addr) = options.avoid {
+            route = route.without(addr);
         }
         options.route = Some(route.key().into());
         Ok(())
@@ -514,6 +522,18 @@ impl RequestBuilder {
         if let (Some(deadline), Ok(parts)) = (deadline, &mut self.parts) {
             parts.options.get_or_insert_default().deadline = Some(deadline);
         }
+    }
+
+    /// Takes no connection that has served before.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn fresh(self) -> Self {
+        self.option(|options| options.fresh = true)
+    }
+
+    /// Connects to `addr` only where the host has no other address.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn without(self, addr: IpAddr) -> Self {
+        self.option(|options| options.avoid = Some(addr))
     }
 
     /// Why it was not even sent.

@@ -18,7 +18,7 @@ use crate::time::Instant;
 use crate::ws::{self, Connection};
 
 impl Session {
-    /// A connection is open. `alternatives` says whether the server has other addresses.
+    /// A connection is open. `alternatives` says whether its host has other addresses.
     pub fn handle_connected(
         &mut self,
         now: Instant,

@@ -181,8 +181,8 @@ pub struct Connect {
     pub attempt: u32,
     /// The credentials of the last attempt were refused.
     pub refresh_auth: bool,
-    /// Not over a connection that is there already.
+    /// Not over a connection that has served before.
     pub fresh: bool,
-    /// Not to the address of the last connection.
+    /// Not to the address of the last connection, where the host has another.
     pub elsewhere: bool,
 }
