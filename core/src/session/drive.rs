@@ -34,6 +34,7 @@ impl Session {
         self.connection = Some(Box::new(connection));
         self.alternatives = alternatives;
         self.opened_at = Some(now);
+        (self.received, self.sent) = (0, 0);
         self.epoch += 1;
         let epoch = self.epoch;
         let downtime = now - self.down_since;
@@ -75,6 +76,8 @@ impl Session {
             loss: loss.clone(),
             uptime: Duration::ZERO,
             rtt: None,
+            received: 0,
+            sent: 0,
         });
         self.follow(now, past, loss, action, retry_after, rng);
     }
@@ -88,10 +91,16 @@ impl Session {
 
     /// Reads what is in `rx`, as far as the inbox has room.
     pub fn poll_input(&mut self, now: Instant, rx: &mut BytesMut, rng: &mut dyn Rng) {
+        let before = rx.len();
+        self.read_messages(now, rx);
+        self.received += (before - rx.len()) as u64;
+        self.lose_if_done(now, rng);
+    }
+
+    fn read_messages(&mut self, now: Instant, rx: &mut BytesMut) {
         while !self.inbox.is_paused() {
             let Some(ws) = &mut self.connection else {
-                rx.clear();
-                return;
+                return rx.clear();
             };
             match ws.poll_event(now, rx) {
                 Ok(Some(ws::Event::Message(message))) => {
@@ -107,10 +116,9 @@ impl Session {
                         .seen(written, &mut |id, receipt| seen.push((id, receipt)));
                     self.tell_receipts(seen);
                 }
-                Ok(None) | Err(_) => break,
+                Ok(None) | Err(_) => return,
             }
         }
-        self.lose_if_done(now, rng);
     }
 
     /// The server ended the transport.
@@ -216,10 +224,10 @@ impl Session {
     /// Receipts for what the transport took.
     fn note_written(&mut self, tx: &WriteBuf) {
         if let Some(ws) = &self.connection {
-            let taken = ws.written().saturating_sub(tx.remaining() as u64);
+            self.sent = ws.written().saturating_sub(tx.remaining() as u64);
             let mut flushed = Vec::new();
             self.flight
-                .flushed(taken, &mut |id, receipt| flushed.push((id, receipt)));
+                .flushed(self.sent, &mut |id, receipt| flushed.push((id, receipt)));
             self.tell_receipts(flushed);
         }
     }

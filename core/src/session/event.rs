@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::close_table::Pace;
 use super::outgoing::{DropReason, MessageId, Receipt};
 use crate::fault::Fault;
 use crate::ws::{CloseCode, Closed, HandshakeError};
@@ -140,6 +141,10 @@ pub enum Event {
         uptime: Duration,
         /// Its last round-trip time.
         rtt: Option<Duration>,
+        /// Bytes of its frames that were read.
+        received: u64,
+        /// Bytes of frames that its transport took.
+        sent: u64,
     },
     /// The session waits before it connects again.
     Backoff {
@@ -147,6 +152,12 @@ pub enum Event {
         delay: Duration,
         /// Which attempt follows, counted from the last stable connection.
         attempt: u32,
+        /// Which rule the delay was drawn by.
+        pace: Pace,
+        /// What the server asked for, where it did: the delay is at least that.
+        retry_after: Option<Duration>,
+        /// How long there has been no connection.
+        downtime: Duration,
     },
     /// The application does not take its messages: the socket is not read.
     Paused,

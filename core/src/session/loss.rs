@@ -58,6 +58,8 @@ impl Session {
             loss: loss.clone(),
             uptime: past.uptime,
             rtt: ws.rtt().map(|rtt| rtt.last),
+            received: self.received,
+            sent: self.sent,
         });
         let action = self.judge_loss(&loss, past);
         self.settle(action == CloseAction::TooBig);

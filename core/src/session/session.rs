@@ -94,6 +94,9 @@ pub struct Session {
     /// When the last connection was lost, or the session started.
     pub(super) down_since: Instant,
     pub(super) epoch: u32,
+    /// Bytes of the connection's frames that were read, and that its transport took.
+    pub(super) received: u64,
+    pub(super) sent: u64,
     pub(super) alternatives: bool,
     pub(super) last_seen: Option<u64>,
     pub(super) previous: Option<Loss>,
@@ -126,6 +129,8 @@ impl Session {
             opened_at: None,
             down_since: Instant::ORIGIN,
             epoch: 0,
+            received: 0,
+            sent: 0,
             alternatives: false,
             last_seen: None,
             previous: None,
@@ -430,7 +435,13 @@ impl Session {
         self.state = State::Backoff;
         self.until = now + delay;
         let attempt = self.attempts.count();
-        self.tell(Event::Backoff { delay, attempt });
+        self.tell(Event::Backoff {
+            delay,
+            attempt,
+            pace,
+            retry_after,
+            downtime: now - self.down_since,
+        });
         if delay == Duration::ZERO {
             self.dial();
         }
