@@ -12,6 +12,7 @@ use super::outbox::Dropped;
 use super::outgoing::{Entry, MessageId, Receipt};
 use super::reconnect::Past;
 use super::session::{Session, State};
+use super::silence::Silence;
 use crate::buf::WriteBuf;
 use crate::fault::FaultKind;
 use crate::time::Instant;
@@ -35,6 +36,7 @@ impl Session {
         self.alternatives = alternatives;
         self.opened_at = Some(now);
         (self.received, self.sent) = (0, 0);
+        self.silence = Silence::new(now);
         self.epoch += 1;
         let epoch = self.epoch;
         let downtime = now - self.down_since;
@@ -86,6 +88,7 @@ impl Session {
     pub fn handle_input(&mut self, now: Instant) {
         if let Some(ws) = &mut self.connection {
             ws.handle_input(now);
+            self.silence.handle_input(now);
         }
     }
 
@@ -175,6 +178,7 @@ impl Session {
             let compress = entry.outgoing.compress;
             let (id, count) = (entry.id, entry.redelivery);
             self.flight.launch(entry);
+            self.silence.handle_output(now);
             if let Some(ws) = &mut self.connection {
                 // It is ready.
                 let _ = ws.send(message, compress, tx, rng);

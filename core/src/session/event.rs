@@ -146,6 +146,20 @@ pub enum Event {
         /// Bytes of frames that its transport took.
         sent: u64,
     },
+    /// The connection that was just lost had been silent before, and for so long that it may have
+    /// been cut for that: by the server, or by something on the way whose idle limit is shorter than
+    /// the keepalive interval. It may be chance; told again and again, with about the same time, it is
+    /// not.
+    ///
+    /// Choose [`Keepalive::every`](crate::ws::Keepalive::every) a bit below the shortest idle limit on
+    /// the way: 60 s of AWS's ALB and of nginx, 100 s of Cloudflare, 4 min of Azure's load balancer,
+    /// 30 s of some proxies.
+    CutWhileSilent {
+        /// How long nothing had come, and no message had gone.
+        silent: Duration,
+        /// The keepalive interval; `None` where it is off.
+        interval: Option<Duration>,
+    },
     /// The session waits before it connects again.
     Backoff {
         /// How long.

@@ -61,6 +61,12 @@ impl Session {
             received: self.received,
             sent: self.sent,
         });
+        let interval = ws.keepalive_interval();
+        if let Loss::Closed(closed) = &loss
+            && let Some(silent) = self.silence.cut_after(now, closed, interval)
+        {
+            self.tell(Event::CutWhileSilent { silent, interval });
+        }
         let action = self.judge_loss(&loss, past);
         self.settle(action == CloseAction::TooBig);
         self.follow(now, past, loss, action, None, rng);

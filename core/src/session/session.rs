@@ -32,6 +32,7 @@ use super::inbox::{Inbox, Received};
 use super::outbox::{Dropped, Outbox};
 use super::outgoing::{Entry, Key, MessageId, Outgoing, SendError};
 use super::reconnect::Attempts;
+use super::silence::Silence;
 use super::subscriptions::Subscriptions;
 use crate::backoff::uniform;
 use crate::time::Instant;
@@ -97,6 +98,7 @@ pub struct Session {
     /// Bytes of the connection's frames that were read, and that its transport took.
     pub(super) received: u64,
     pub(super) sent: u64,
+    pub(super) silence: Silence,
     pub(super) alternatives: bool,
     pub(super) last_seen: Option<u64>,
     pub(super) previous: Option<Loss>,
@@ -131,6 +133,7 @@ impl Session {
             epoch: 0,
             received: 0,
             sent: 0,
+            silence: Silence::default(),
             alternatives: false,
             last_seen: None,
             previous: None,
@@ -310,6 +313,8 @@ impl Session {
             if let Some(ws) = &mut self.connection {
                 ws.resume(now);
             }
+            // It was this side that did not listen.
+            self.silence = Silence::new(now);
             self.tell(Event::Resumed);
         }
         Some(received)
