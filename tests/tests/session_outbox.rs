@@ -143,6 +143,24 @@ fn lanes_share_8_to_4_to_1_and_none_starves() {
 }
 
 #[test]
+fn a_bulk_message_holds_up_the_others_for_1_mib_at_most() {
+    let mut bench = Bench::open(Config::new());
+    let send = |bench: &mut Bench, lane, len| {
+        let outgoing = in_lane(lane, vec![0; len]);
+        bench.session.send(bench.now, outgoing).map(drop)
+    };
+    let mib = 1 << 20;
+    assert!(matches!(
+        send(&mut bench, Lane::Bulk, mib + 1),
+        Err(SendError::TooBig(_))
+    ));
+    assert_eq!(send(&mut bench, Lane::Bulk, mib), Ok(()));
+    assert_eq!(send(&mut bench, Lane::Normal, mib + 1), Ok(()));
+    let mut bench = Bench::open(Config::new().max_bulk_message(None));
+    assert_eq!(send(&mut bench, Lane::Bulk, mib + 1), Ok(()));
+}
+
+#[test]
 fn an_urgent_message_waits_for_the_message_in_progress_alone() {
     let mut bench = Bench::open(Config::new());
     for _ in 0..6 {
@@ -330,6 +348,16 @@ fn a_resync_that_is_not_done_in_10_s_counts_as_a_failure() {
     bench.pass_to(at(10_000));
     assert_ne!(bench.session.state(), State::Resync);
     assert_eq!(bench.session.attempts(), 1);
+    let patient = Config::new().resync(true).resync_timeout(secs(60));
+    let mut bench = Bench::new(patient);
+    for attempts in 1..4 {
+        bench.connect();
+        bench.receive(&frame(0x82, b"heard"));
+        let end = bench.now + secs(60);
+        bench.pass_to(end);
+        assert_eq!(bench.session.attempts(), attempts, "however long it takes");
+        bench.wait();
+    }
 }
 
 #[test]

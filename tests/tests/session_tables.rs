@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use fulmar_core::fault::{Fault, FaultKind, Phase};
 use fulmar_core::session::{
-    Action, CloseAction, Config, Connect, ConnectFailure, Delivery, DropReason, Event, Loss,
-    Outgoing, Pace, State, StopReason,
+    Action, CloseAction, CloseTable, Config, Connect, ConnectFailure, Delivery, DropReason, Event,
+    Loss, Outgoing, Pace, State, StopReason,
 };
-use fulmar_core::ws::{CloseCode, Connection, HandshakeError, Negotiated, Violation};
+use fulmar_core::ws::{CloseCode, Connection, HandshakeError, Limits, Negotiated, Violation};
 use fulmar_tests::durable::Bench;
 use fulmar_tests::websocket::{at, frame, quiet};
 
@@ -100,10 +100,59 @@ fn a_protocol_error_after_a_stable_time_is_tried_once_more() {
 }
 
 #[test]
-fn a_restart_waits_5_to_30_s_at_first() {
-    for seed in 0..50 {
+fn what_this_side_closes_for_is_in_the_table_too() {
+    let table = CloseTable::default().rule(1002..=1002, CloseAction::Reconnect(Pace::Usual));
+    let mut bench = Bench::open(Config::new().closes(table));
+    bench.receive(b"\x83\x00");
+    bench.written();
+    bench.drop_connection();
+    assert_eq!(bench.session.state(), State::Backoff);
+}
+
+#[test]
+fn a_message_of_the_server_that_is_too_big_drops_none_of_this_side_and_is_fatal_the_second_time() {
+    let mut bench = Bench::new(Config::new());
+    bench.connection = quiet().limits(Limits::new().frame(100).message(100));
+    bench.connect();
+    bench.send(Outgoing {
+        delivery: Delivery::AtLeastOnce,
+        ..Outgoing::from("innocent")
+    });
+    for state in [State::Backoff, State::Stopped] {
+        assert_eq!(bench.texts(), ["innocent"]);
+        bench.receive(&frame(0x82, &[0; 101]));
+        let close = bench.written().pop().unwrap();
+        assert_eq!(close.payload[..2], 1009_u16.to_be_bytes());
+        bench.drop_connection();
+        assert_eq!(bench.session.state(), state);
+        if state == State::Backoff {
+            bench.reconnect();
+        }
+    }
+    assert_eq!(bench.session.take_unsent().len(), 1);
+}
+
+#[test]
+fn what_fails_in_tls_has_the_code_1015() {
+    for (kind, phase, code) in [
+        (FaultKind::Certificate, Phase::Tls, CloseCode::TLS),
+        (FaultKind::Reset, Phase::Tls, CloseCode::TLS),
+        (FaultKind::Reset, Phase::Connect, CloseCode::ABNORMAL),
+    ] {
+        assert_eq!(Loss::Fault(Fault::new(kind, phase)).code(), code);
+    }
+}
+
+#[test]
+fn a_restart_waits_5_to_30_s_however_many_attempts_there_were() {
+    for seed in 0..100 {
         let mut bench = Bench::seeded(Config::new(), seed);
+        if seed % 2 == 0 {
+            bench.refuse(status(503));
+            bench.wait();
+        }
         bench.connect();
+        bench.events();
         bench.close_from_server(1012, "");
         let delay = delay(&mut bench).unwrap();
         assert!((5..=30).contains(&delay.as_secs()), "{delay:?}");
@@ -160,8 +209,7 @@ fn a_reason_hook_and_rules_of_the_user_come_before_the_table() {
     assert!(bench.reconnect().refresh_auth);
     bench.close_from_server(1008, "banned");
     assert_eq!(bench.session.state(), State::Stopped);
-    let table = fulmar_core::session::CloseTable::default()
-        .rule(1000..=1000, CloseAction::Reconnect(Pace::Usual));
+    let table = CloseTable::default().rule(1000..=1000, CloseAction::Reconnect(Pace::Usual));
     let mut bench = Bench::open(Config::new().closes(table));
     bench.close_from_server(1000, "");
     assert_eq!(bench.session.state(), State::Backoff);
@@ -277,6 +325,29 @@ fn a_401_refreshes_credentials_once_until_a_connection_was_stable() {
         bench.refuse(status(code));
         assert_eq!(bench.session.state(), State::Backoff, "stable in between");
     }
+}
+
+#[test]
+fn new_credentials_and_a_fresh_connection_are_asked_for_until_the_server_has_answered() {
+    let refused = || ConnectFailure::Fault(Fault::new(FaultKind::Refused, Phase::Connect));
+    let mut bench = failed(status(401));
+    for _ in 0..3 {
+        bench.wait();
+        assert!(bench.asked().refresh_auth);
+        let (now, rng) = (bench.now, &mut bench.rng);
+        bench.session.handle_connect_failed(now, refused(), rng);
+    }
+    bench.wait();
+    bench.refuse(status(503));
+    bench.wait();
+    assert!(!bench.asked().refresh_auth);
+
+    let mut bench = failed(status(421));
+    bench.wait();
+    bench.refuse(refused());
+    assert!(bench.reconnect().fresh);
+    bench.drop_connection();
+    assert!(!bench.reconnect().fresh);
 }
 
 #[test]

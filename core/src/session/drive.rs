@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use rand_core::Rng;
 
-use super::event::{Action, Event, Loss, StopReason};
+use super::event::{Action, Connect, Event, Loss, StopReason};
 use super::loss::ConnectFailure;
 use super::outbox::Dropped;
 use super::outgoing::{Entry, MessageId, Receipt};
@@ -35,6 +35,7 @@ impl Session {
         self.connection = Some(Box::new(connection));
         self.alternatives = alternatives;
         self.opened_at = Some(now);
+        self.connect = Connect::default();
         (self.received, self.sent) = (0, 0);
         self.silence = Silence::new(now);
         self.epoch += 1;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::close_table::Pace;
 use super::outgoing::{DropReason, MessageId, Receipt};
-use crate::fault::Fault;
+use crate::fault::{Fault, Phase};
 use crate::ws::{CloseCode, Closed, HandshakeError};
 
 /// Why a connection was lost, or could not be had.
@@ -31,10 +31,11 @@ pub enum Loss {
 
 impl Loss {
     /// The close code: the server's, or the one that stands for what happened (RFC 6455 section
-    /// 7.1.5); 1006 where there was no connection.
+    /// 7.1.5): 1015 where TLS failed, 1006 where there was no connection for another reason.
     pub fn code(&self) -> CloseCode {
         match self {
             Self::Closed(closed) => closed.code,
+            Self::Fault(fault) if fault.phase == Phase::Tls => CloseCode::TLS,
             _ => CloseCode::ABNORMAL,
         }
     }

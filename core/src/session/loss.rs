@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand_core::Rng;
 
 use super::close_table::{CloseAction, Pace};
-use super::event::{Action, Event, Loss, StopReason};
+use super::event::{Action, Connect, Event, Loss, StopReason};
 use super::outbox::Dropped;
 use super::outgoing::{DropReason, MessageId};
 use super::reconnect::Past;
@@ -51,7 +51,8 @@ impl Session {
         let past = Past {
             uptime: now - opened_at,
             was_open: true,
-            heard: ws.has_received(),
+            // What the application cannot use is no working connection, however long it lasted.
+            heard: ws.has_received() && loss != Loss::ResyncTimeout,
         };
         self.down_since = now;
         self.tell(Event::Lost {
@@ -68,7 +69,8 @@ impl Session {
             self.tell(Event::CutWhileSilent { silent, interval });
         }
         let action = self.judge_loss(&loss, past);
-        self.settle(action == CloseAction::TooBig);
+        let by_peer = matches!(&loss, Loss::Closed(closed) if closed.cause == Cause::Peer);
+        self.settle(by_peer && action == CloseAction::TooBig);
         self.follow(now, past, loss, action, None, rng);
     }
 
@@ -115,11 +117,9 @@ impl Session {
         };
         let action = match closed.cause {
             Cause::Local => return CloseAction::Stop,
-            Cause::Violation(_) => CloseAction::FatalUnlessStable,
             Cause::Fault(FaultKind::Certificate) => CloseAction::Fatal,
-            Cause::Peer => self.config.action(closed.code, &closed.reason),
             Cause::ReadIdle | Cause::Stalled | Cause::Lagged => again,
-            _ => self.config.action(ws::CloseCode::ABNORMAL, ""),
+            _ => self.config.action(closed.code, &closed.reason),
         };
         match action {
             CloseAction::FatalUnlessStable if past.uptime >= self.config.stable_after => again,
@@ -134,6 +134,9 @@ impl Session {
         failure: ConnectFailure,
     ) -> (Loss, CloseAction, Option<Duration>) {
         let again = CloseAction::Reconnect(Pace::Usual);
+        if !matches!(failure, ConnectFailure::Fault(_)) {
+            self.connect = Connect::default();
+        }
         match failure {
             ConnectFailure::Status {
                 status,

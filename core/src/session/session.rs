@@ -35,6 +35,7 @@ use super::reconnect::Attempts;
 use super::silence::Silence;
 use super::subscriptions::Subscriptions;
 use crate::backoff::uniform;
+use crate::lane::Lane;
 use crate::time::Instant;
 use crate::ws::{CloseCode, CloseError, CloseFrame, Connection, Message, Rtt};
 
@@ -81,6 +82,7 @@ pub struct Session {
     pub(super) until: Instant,
     pub(super) connection: Option<Box<Connection>>,
     pub(super) attempts: Attempts,
+    /// How to connect, until a server has answered to that.
     pub(super) connect: Connect,
     pub(super) outbox: Outbox,
     pub(super) flight: Flight,
@@ -234,9 +236,7 @@ impl Session {
             return Err(SendError::Closed(outgoing));
         }
         let entry = self.entry(now, outgoing);
-        if !self.outbox.fits(&entry.outgoing)
-            || (entry.is_kept() && entry.len() > self.config.window.bytes)
-        {
+        if !self.could_fit(&entry) {
             return Err(SendError::TooBig(entry.outgoing));
         }
         if entry.is_kept() && !self.flight.has_room(self.config.window, entry.len()) {
@@ -247,6 +247,15 @@ impl Session {
         let taken = self.outbox.push(entry, &mut dropped);
         self.tell_dropped(dropped);
         taken.map(|()| id).map_err(SendError::Full)
+    }
+
+    /// Whether there is room for it while nothing else waits.
+    fn could_fit(&self, entry: &Entry) -> bool {
+        let config = &self.config;
+        let is_bulk = entry.outgoing.lane == Lane::Bulk;
+        self.outbox.fits(&entry.outgoing)
+            && !(is_bulk && entry.len() > config.max_bulk)
+            && !(entry.is_kept() && entry.len() > config.window.bytes)
     }
 
     /// The server acknowledged a message. Says whether it was still kept.
@@ -390,10 +399,9 @@ impl Session {
     pub(super) fn dial(&mut self) {
         self.state = State::Connecting;
         self.until = Instant::MAX;
-        let connect = std::mem::take(&mut self.connect);
         self.act(Action::Connect(Connect {
             attempt: self.attempts.count(),
-            ..connect
+            ..self.connect
         }));
     }
 
