@@ -2,6 +2,8 @@
 
 use std::fmt;
 use std::net::IpAddr;
+#[cfg(feature = "websocket")]
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +24,8 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use crate::body::Body;
 use crate::builder::Settings;
 use crate::client::Client;
+#[cfg(feature = "websocket")]
+use crate::dial::bare_host;
 use crate::error::{Error, Kind};
 use crate::explain::Explanation;
 use crate::idempotency::IdempotencyKey;
@@ -522,6 +526,21 @@ impl RequestBuilder {
         if let (Some(deadline), Ok(parts)) = (deadline, &mut self.parts) {
             parts.options.get_or_insert_default().deadline = Some(deadline);
         }
+    }
+
+    /// The lowest address that its host is known to have, which is the same for all its names.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        let settings = &self.client.shared.settings;
+        let (_, settled) = self.settled().ok()?;
+        if settled.socket(settings).is_some() {
+            return None;
+        }
+        let (dns, host) = (&settings.dns, bare_host(&settled.url));
+        let known = dns.known_addresses(host);
+        let addrs = known.unwrap_or_else(|| dns.addresses(host)).into_iter();
+        let lowest = addrs.map(|addr| addr.to_canonical()).min()?;
+        Some(SocketAddr::new(lowest, settled.url.port()))
     }
 
     /// Takes no connection that has served before.

@@ -14,3 +14,4 @@ mod pressure;
 mod redirects;
 mod server;
 mod shutdown;
+mod turns;
