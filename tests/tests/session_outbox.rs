@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Buf;
 use fulmar_core::lane::Lane;
 use fulmar_core::session::{
-    Config, Delivery, DropReason, Event, MessageId, OnFull, Outgoing, Receipt, SendError, State,
-    StopReason,
+    Config, ConnectFailure, Delivery, DropReason, Event, MessageId, OnFull, Outgoing, Receipt,
+    SendError, State, StopReason,
 };
 use fulmar_core::ws::{CloseCode, Message};
 use fulmar_tests::durable::Bench;
@@ -198,6 +198,26 @@ fn a_busy_urgent_lane_that_runs_empty_each_time_starves_nobody() {
 }
 
 #[test]
+fn a_lane_that_had_nothing_to_send_saves_up_one_round_at_most() {
+    let mut bench = Bench::open(Config::new().outbox(100_000, 1 << 30));
+    for _ in 0..300 {
+        bench.send(in_lane(Lane::Bulk, vec![0; 60 * 1024]));
+        bench.written();
+    }
+    for lane in [Lane::High, Lane::Bulk] {
+        for _ in 0..1000 {
+            bench.send(in_lane(lane, vec![lane as u8; 1010]));
+        }
+    }
+    let frames = bench.written();
+    let first = frames
+        .iter()
+        .position(|frame| frame.payload[0] == Lane::Bulk as u8);
+    // Two rounds of the urgent lane.
+    assert!(first.unwrap() <= 256, "{first:?}");
+}
+
+#[test]
 fn receipts_tell_flushed_then_seen_then_acknowledged() {
     let mut bench = Bench::open(Config::new());
     let first = bench.send("first");
@@ -337,6 +357,31 @@ fn a_resync_comes_before_everything_and_lists_what_is_doubtful() {
     assert_eq!((epoch, last_seen, previous), (2, Some(41), true));
     assert!(lost.contains(&doubtful));
     assert!(bench.session.resync_send(bench.now, "again".into()).is_ok());
+}
+
+#[test]
+fn a_resync_tells_how_the_connection_before_it_was_lost_whatever_failed_since() {
+    let mut bench = Bench::new(Config::new().resync(true));
+    let unavailable = || ConnectFailure::Status {
+        status: 503,
+        retry_after: None,
+    };
+    let previous = |bench: &mut Bench| {
+        let events = bench.events().into_iter();
+        let mut found = events.filter_map(|event| match event {
+            Event::Resync { previous, .. } => Some(previous.map(|loss| loss.code())),
+            _ => None,
+        });
+        found.next().unwrap()
+    };
+    bench.refuse(unavailable());
+    bench.reconnect();
+    assert_eq!(previous(&mut bench), None, "there was none");
+    bench.close_from_server(1012, "");
+    bench.wait();
+    bench.refuse(unavailable());
+    bench.reconnect();
+    assert_eq!(previous(&mut bench), Some(CloseCode(1012)));
 }
 
 #[test]

@@ -160,6 +160,25 @@ fn a_network_change_ends_a_backoff_within_a_second() {
     assert!(bench.session.poll_timeout().unwrap() <= at(1000));
     bench.wait();
     assert_eq!(bench.session.state(), State::Connecting);
+    bench.session.network_available(bench.now, &mut bench.rng);
+    assert_eq!(bench.session.poll_timeout(), None, "there is none to end");
+    let ends = |delay| {
+        let exact = Backoff::constant(delay).jitter(Jitter::None);
+        let end = |seed| {
+            let mut bench = Bench::seeded(Config::new().backoff(exact), seed);
+            bench.refuse(unavailable());
+            bench.session.network_available(bench.now, &mut bench.rng);
+            bench.session.poll_timeout().unwrap().since_origin()
+        };
+        (0..100).map(end).max().unwrap()
+    };
+    let late = ends(secs(30));
+    assert!(
+        late <= secs(1) && late > Duration::from_millis(900),
+        "{late:?}"
+    );
+    let soon = Duration::from_millis(200);
+    assert_eq!(ends(soon), soon, "never later than it was");
 }
 
 #[test]

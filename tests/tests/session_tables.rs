@@ -268,6 +268,8 @@ fn handshake_statuses_that_end_the_session() {
         ConnectFailure::Redirect,
         ConnectFailure::Invalid,
         ConnectFailure::Fault(Fault::new(FaultKind::Certificate, Phase::Tls)),
+        ConnectFailure::Fault(Fault::new(FaultKind::Handshake, Phase::Tls)),
+        ConnectFailure::Fault(Fault::new(FaultKind::InvalidAddress, Phase::Connect)),
         ConnectFailure::Handshake {
             error: HandshakeError::Accept,
             through_proxy: false,
@@ -377,11 +379,26 @@ fn a_404_is_tried_again_as_often_as_configured() {
 }
 
 #[test]
-fn retry_after_is_a_least_delay_with_a_spread() {
-    for seed in 0..50 {
-        let mut bench = Bench::seeded(Config::new(), seed);
+fn under_an_open_connection_tls_ends_a_session_by_its_certificate_alone() {
+    for (kind, state) in [
+        (FaultKind::Certificate, State::Stopped),
+        (FaultKind::Record, State::Backoff),
+        (FaultKind::Reset, State::Backoff),
+    ] {
+        let mut bench = Bench::open(Config::new());
+        let (now, rng) = (bench.now, &mut bench.rng);
+        bench.session.handle_fault(now, kind, rng);
+        assert_eq!(bench.session.state(), state, "{kind:?}");
+    }
+}
+
+#[test]
+fn retry_after_is_a_least_delay_with_a_spread_whatever_the_status() {
+    let statuses = [408, 421, 425, 429, 500, 502, 503, 504, 520, 529];
+    for (seed, status) in statuses.into_iter().cycle().take(50).enumerate() {
+        let mut bench = Bench::seeded(Config::new(), seed as u64);
         bench.refuse(ConnectFailure::Status {
-            status: 503,
+            status,
             retry_after: Some(Duration::from_secs(40)),
         });
         let delay = delay(&mut bench).unwrap();

@@ -203,7 +203,9 @@ impl Session {
             CloseAction::TooBig if self.attempts.shrink() => Some(Pace::Usual),
             _ => None,
         };
-        self.previous = Some(loss.clone());
+        if past.was_open {
+            self.previous = Some(loss.clone());
+        }
         let begun_to_close = self.closing.as_ref().map(|closing| closing.until);
         let nothing_left = self.outbox.is_empty();
         match (begun_to_close, pace) {
