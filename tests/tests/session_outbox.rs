@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Buf;
 use fulmar_core::lane::Lane;
 use fulmar_core::session::{
-    Config, Delivery, DropReason, Event, MessageId, OnFull, Outgoing, Receipt, SendError, State,
-    StopReason,
+    Config, ConnectFailure, Delivery, DropReason, Event, MessageId, OnFull, Outgoing, Receipt,
+    SendError, State, StopReason,
 };
 use fulmar_core::ws::{CloseCode, Message};
 use fulmar_tests::durable::Bench;
@@ -143,6 +143,24 @@ fn lanes_share_8_to_4_to_1_and_none_starves() {
 }
 
 #[test]
+fn a_bulk_message_holds_up_the_others_for_1_mib_at_most() {
+    let mut bench = Bench::open(Config::new());
+    let send = |bench: &mut Bench, lane, len| {
+        let outgoing = in_lane(lane, vec![0; len]);
+        bench.session.send(bench.now, outgoing).map(drop)
+    };
+    let mib = 1 << 20;
+    assert!(matches!(
+        send(&mut bench, Lane::Bulk, mib + 1),
+        Err(SendError::TooBig(_))
+    ));
+    assert_eq!(send(&mut bench, Lane::Bulk, mib), Ok(()));
+    assert_eq!(send(&mut bench, Lane::Normal, mib + 1), Ok(()));
+    let mut bench = Bench::open(Config::new().max_bulk_message(None));
+    assert_eq!(send(&mut bench, Lane::Bulk, mib + 1), Ok(()));
+}
+
+#[test]
 fn an_urgent_message_waits_for_the_message_in_progress_alone() {
     let mut bench = Bench::open(Config::new());
     for _ in 0..6 {
@@ -177,6 +195,26 @@ fn a_busy_urgent_lane_that_runs_empty_each_time_starves_nobody() {
         bulk += frames.iter().filter(|frame| frame.payload[0] == 3).count();
     }
     assert!(bulk >= 40, "{bulk}");
+}
+
+#[test]
+fn a_lane_that_had_nothing_to_send_saves_up_one_round_at_most() {
+    let mut bench = Bench::open(Config::new().outbox(100_000, 1 << 30));
+    for _ in 0..300 {
+        bench.send(in_lane(Lane::Bulk, vec![0; 60 * 1024]));
+        bench.written();
+    }
+    for lane in [Lane::High, Lane::Bulk] {
+        for _ in 0..1000 {
+            bench.send(in_lane(lane, vec![lane as u8; 1010]));
+        }
+    }
+    let frames = bench.written();
+    let first = frames
+        .iter()
+        .position(|frame| frame.payload[0] == Lane::Bulk as u8);
+    // Two rounds of the urgent lane.
+    assert!(first.unwrap() <= 256, "{first:?}");
 }
 
 #[test]
@@ -322,6 +360,31 @@ fn a_resync_comes_before_everything_and_lists_what_is_doubtful() {
 }
 
 #[test]
+fn a_resync_tells_how_the_connection_before_it_was_lost_whatever_failed_since() {
+    let mut bench = Bench::new(Config::new().resync(true));
+    let unavailable = || ConnectFailure::Status {
+        status: 503,
+        retry_after: None,
+    };
+    let previous = |bench: &mut Bench| {
+        let events = bench.events().into_iter();
+        let mut found = events.filter_map(|event| match event {
+            Event::Resync { previous, .. } => Some(previous.map(|loss| loss.code())),
+            _ => None,
+        });
+        found.next().unwrap()
+    };
+    bench.refuse(unavailable());
+    bench.reconnect();
+    assert_eq!(previous(&mut bench), None, "there was none");
+    bench.close_from_server(1012, "");
+    bench.wait();
+    bench.refuse(unavailable());
+    bench.reconnect();
+    assert_eq!(previous(&mut bench), Some(CloseCode(1012)));
+}
+
+#[test]
 fn a_resync_that_is_not_done_in_10_s_counts_as_a_failure() {
     let mut bench = Bench::new(Config::new().resync(true));
     bench.connect();
@@ -330,6 +393,16 @@ fn a_resync_that_is_not_done_in_10_s_counts_as_a_failure() {
     bench.pass_to(at(10_000));
     assert_ne!(bench.session.state(), State::Resync);
     assert_eq!(bench.session.attempts(), 1);
+    let patient = Config::new().resync(true).resync_timeout(secs(60));
+    let mut bench = Bench::new(patient);
+    for attempts in 1..4 {
+        bench.connect();
+        bench.receive(&frame(0x82, b"heard"));
+        let end = bench.now + secs(60);
+        bench.pass_to(end);
+        assert_eq!(bench.session.attempts(), attempts, "however long it takes");
+        bench.wait();
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use fulmar_core::backoff::{Backoff, Jitter};
-use fulmar_core::session::{Config, ConnectFailure, Event, State, StopReason};
+use fulmar_core::session::{Config, ConnectFailure, Event, Pace, State, StopReason};
 use fulmar_tests::durable::Bench;
 use fulmar_tests::websocket::{at, frame};
 
@@ -15,7 +15,7 @@ fn secs(secs: u64) -> Duration {
 fn backoff(bench: &mut Bench) -> (Duration, u32) {
     let events = bench.events().into_iter();
     let mut found = events.filter_map(|event| match event {
-        Event::Backoff { delay, attempt } => Some((delay, attempt)),
+        Event::Backoff { delay, attempt, .. } => Some((delay, attempt)),
         _ => None,
     });
     found.next_back().unwrap()
@@ -160,20 +160,83 @@ fn a_network_change_ends_a_backoff_within_a_second() {
     assert!(bench.session.poll_timeout().unwrap() <= at(1000));
     bench.wait();
     assert_eq!(bench.session.state(), State::Connecting);
+    bench.session.network_available(bench.now, &mut bench.rng);
+    assert_eq!(bench.session.poll_timeout(), None, "there is none to end");
+    let ends = |delay| {
+        let exact = Backoff::constant(delay).jitter(Jitter::None);
+        let end = |seed| {
+            let mut bench = Bench::seeded(Config::new().backoff(exact), seed);
+            bench.refuse(unavailable());
+            bench.session.network_available(bench.now, &mut bench.rng);
+            bench.session.poll_timeout().unwrap().since_origin()
+        };
+        (0..100).map(end).max().unwrap()
+    };
+    let late = ends(secs(30));
+    assert!(
+        late <= secs(1) && late > Duration::from_millis(900),
+        "{late:?}"
+    );
+    let soon = Duration::from_millis(200);
+    assert_eq!(ends(soon), soon, "never later than it was");
 }
 
 #[test]
-fn every_loss_is_told_with_its_uptime_and_every_opening_with_its_downtime() {
-    let mut bench = Bench::open(Config::new());
-    bench.pass_to(at(12_000));
-    bench.drop_connection();
+fn every_loss_is_told_with_its_uptime_and_bytes_and_every_delay_with_its_reason_and_the_downtime() {
+    let mut bench = Bench::new(Config::new());
+    bench.refuse(ConnectFailure::Status {
+        status: 503,
+        retry_after: Some(secs(40)),
+    });
     let events = bench.events();
     assert!(
-        matches!(&events[0], Event::Lost { uptime, .. } if *uptime == secs(12)),
+        matches!(
+            events[0],
+            Event::Lost {
+                uptime: Duration::ZERO,
+                received: 0,
+                sent: 0,
+                ..
+            }
+        ),
+        "{events:?}"
+    );
+    assert!(
+        matches!(events[1], Event::Backoff { pace: Pace::Usual, retry_after, downtime, .. }
+            if (retry_after, downtime) == (Some(secs(40)), Duration::ZERO)),
+        "{events:?}"
+    );
+    bench.wait();
+    bench.refuse(unavailable());
+    let events = bench.events();
+    assert!(
+        matches!(events[1], Event::Backoff { retry_after: None, downtime, .. }
+            if downtime == bench.now - at(0)),
         "{events:?}"
     );
     bench.reconnect();
-    let down = bench.now - at(12_000);
+    bench.events();
+    bench.send("masked");
+    bench.written();
+    let hello = frame(0x82, b"hello");
+    bench.receive(&hello);
+    // What the transport did not take was not sent.
+    bench.send("too late");
+    bench.fill();
+    bench.now = bench.now + secs(12);
+    bench.drop_connection();
+    let lost_at = bench.now;
+    let events = bench.events();
+    let lost = events
+        .iter()
+        .find(|event| matches!(event, Event::Lost { .. }));
+    assert!(
+        matches!(lost, Some(Event::Lost { uptime, received, sent, .. })
+            if (*uptime, *received, *sent) == (secs(12), 7, 2 + 4 + 6)),
+        "{events:?}"
+    );
+    bench.reconnect();
+    let down = bench.now - lost_at;
     let opened = Event::Opened {
         epoch: 2,
         downtime: down,

@@ -1,6 +1,9 @@
 //! Building a request.
 
 use std::fmt;
+use std::net::IpAddr;
+#[cfg(feature = "websocket")]
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +24,8 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use crate::body::Body;
 use crate::builder::Settings;
 use crate::client::Client;
+#[cfg(feature = "websocket")]
+use crate::dial::bare_host;
 use crate::error::{Error, Kind};
 use crate::explain::Explanation;
 use crate::idempotency::IdempotencyKey;
@@ -57,14 +62,16 @@ pub(crate) struct Options {
     pub(crate) deadline: Option<Instant>,
     pub(crate) retry: Option<Arc<Retry>>,
     pub(crate) idempotent: bool,
-    /// The first attempt takes no connection that is there already.
-    pub(crate) fresh: bool,
     pub(crate) lane: Lane,
     /// What the attempts told of the deadline.
     pub(crate) telling: Option<Telling>,
     /// Bytes; the largest number is no cap.
     pub(crate) max_response_body: Option<u64>,
     pub(crate) socket: Option<Arc<Path>>,
+    /// Not over a connection that has served before.
+    pub(crate) fresh: bool,
+    /// Not to this address, where the host has another.
+    pub(crate) avoid: Option<IpAddr>,
     /// `timeouts` as the clocks want them, once settled, like all that follows.
     pub(crate) limits: Option<PhaseLimits>,
     pub(crate) profile: Option<Arc<Manner>>,
@@ -176,13 +183,16 @@ impl Parts {
         options.socket = options.socket.take().or_else(|| manner?.socket.clone());
         options.profile = manner.cloned();
         let number = manner.map_or(0, |manner| manner.number);
-        if number == 0 && options.socket.is_none() {
+        if number == 0 && options.socket.is_none() && options.avoid.is_none() {
             return Ok(());
         }
         let origin: Origin = self.url.origin().parse().map_err(invalid)?;
         let mut route = Route::direct(origin).with_profile(number);
         if let Some(path) = &options.socket {
             route = route.with_unix_socket(path.clone());
+        }
+        if let Some(addr) = options.avoid {
+            route = route.without(addr);
         }
         options.route = Some(route.key().into());
         Ok(())
@@ -518,6 +528,33 @@ impl RequestBuilder {
         }
     }
 
+    /// The lowest address that its host is known to have, which is the same for all its names.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        let settings = &self.client.shared.settings;
+        let (_, settled) = self.settled().ok()?;
+        if settled.socket(settings).is_some() {
+            return None;
+        }
+        let (dns, host) = (&settings.dns, bare_host(&settled.url));
+        let known = dns.known_addresses(host);
+        let addrs = known.unwrap_or_else(|| dns.addresses(host)).into_iter();
+        let lowest = addrs.map(|addr| addr.to_canonical()).min()?;
+        Some(SocketAddr::new(lowest, settled.url.port()))
+    }
+
+    /// Takes no connection that has served before.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn fresh(self) -> Self {
+        self.option(|options| options.fresh = true)
+    }
+
+    /// Connects to `addr` only where the host has no other address.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn without(self, addr: IpAddr) -> Self {
+        self.option(|options| options.avoid = Some(addr))
+    }
+
     /// Why it was not even sent.
     #[cfg(feature = "websocket")]
     pub(crate) fn unsent(&self, error: Error) -> Error {
@@ -561,12 +598,6 @@ impl RequestBuilder {
             }
             Ok(())
         }))
-    }
-
-    /// Takes no connection that is there already.
-    #[cfg(feature = "websocket")]
-    pub(crate) fn fresh(self) -> Self {
-        self.option(|options| options.fresh = true)
     }
 
     /// Adds the fields of a handshake.

@@ -25,6 +25,7 @@ pub struct Config {
     pub(super) max_elapsed: Option<Duration>,
     pub(super) not_found_retries: u32,
     pub(super) outbox: Bound,
+    pub(super) max_bulk: usize,
     pub(super) window: Bound,
     pub(super) inbox: Bound,
     pub(super) slow_consumer: SlowConsumer,
@@ -53,6 +54,7 @@ impl Default for Config {
                 messages: 1024,
                 bytes: 8 << 20,
             },
+            max_bulk: 1 << 20,
             window: Bound {
                 messages: 256,
                 bytes: 4 << 20,
@@ -142,6 +144,14 @@ impl Config {
     #[must_use]
     pub fn outbox_messages(mut self, messages: usize) -> Self {
         self.outbox.messages = messages;
+        self
+    }
+
+    /// The most bytes of a message in [`Lane::Bulk`](crate::lane::Lane::Bulk): while one is written,
+    /// those of other lanes wait. Default 1 MiB; `None` is no limit but the outbox's.
+    #[must_use]
+    pub fn max_bulk_message(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.max_bulk = bytes.into().unwrap_or(usize::MAX);
         self
     }
 

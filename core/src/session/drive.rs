@@ -6,19 +6,20 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use rand_core::Rng;
 
-use super::event::{Action, Event, Loss, StopReason};
+use super::event::{Action, Connect, Event, Loss, StopReason};
 use super::loss::ConnectFailure;
 use super::outbox::Dropped;
 use super::outgoing::{Entry, MessageId, Receipt};
 use super::reconnect::Past;
 use super::session::{Session, State};
+use super::silence::Silence;
 use crate::buf::WriteBuf;
 use crate::fault::FaultKind;
 use crate::time::Instant;
 use crate::ws::{self, Connection};
 
 impl Session {
-    /// A connection is open. `alternatives` says whether the server has other addresses.
+    /// A connection is open. `alternatives` says whether its host has other addresses.
     pub fn handle_connected(
         &mut self,
         now: Instant,
@@ -34,6 +35,9 @@ impl Session {
         self.connection = Some(Box::new(connection));
         self.alternatives = alternatives;
         self.opened_at = Some(now);
+        self.connect = Connect::default();
+        (self.received, self.sent) = (0, 0);
+        self.silence = Silence::new(now);
         self.epoch += 1;
         let epoch = self.epoch;
         let downtime = now - self.down_since;
@@ -75,6 +79,8 @@ impl Session {
             loss: loss.clone(),
             uptime: Duration::ZERO,
             rtt: None,
+            received: 0,
+            sent: 0,
         });
         self.follow(now, past, loss, action, retry_after, rng);
     }
@@ -83,15 +89,22 @@ impl Session {
     pub fn handle_input(&mut self, now: Instant) {
         if let Some(ws) = &mut self.connection {
             ws.handle_input(now);
+            self.silence.handle_input(now);
         }
     }
 
     /// Reads what is in `rx`, as far as the inbox has room.
     pub fn poll_input(&mut self, now: Instant, rx: &mut BytesMut, rng: &mut dyn Rng) {
+        let before = rx.len();
+        self.read_messages(now, rx);
+        self.received += (before - rx.len()) as u64;
+        self.lose_if_done(now, rng);
+    }
+
+    fn read_messages(&mut self, now: Instant, rx: &mut BytesMut) {
         while !self.inbox.is_paused() {
             let Some(ws) = &mut self.connection else {
-                rx.clear();
-                return;
+                return rx.clear();
             };
             match ws.poll_event(now, rx) {
                 Ok(Some(ws::Event::Message(message))) => {
@@ -107,10 +120,9 @@ impl Session {
                         .seen(written, &mut |id, receipt| seen.push((id, receipt)));
                     self.tell_receipts(seen);
                 }
-                Ok(None) | Err(_) => break,
+                Ok(None) | Err(_) => return,
             }
         }
-        self.lose_if_done(now, rng);
     }
 
     /// The server ended the transport.
@@ -167,6 +179,7 @@ impl Session {
             let compress = entry.outgoing.compress;
             let (id, count) = (entry.id, entry.redelivery);
             self.flight.launch(entry);
+            self.silence.handle_output(now);
             if let Some(ws) = &mut self.connection {
                 // It is ready.
                 let _ = ws.send(message, compress, tx, rng);
@@ -216,10 +229,10 @@ impl Session {
     /// Receipts for what the transport took.
     fn note_written(&mut self, tx: &WriteBuf) {
         if let Some(ws) = &self.connection {
-            let taken = ws.written().saturating_sub(tx.remaining() as u64);
+            self.sent = ws.written().saturating_sub(tx.remaining() as u64);
             let mut flushed = Vec::new();
             self.flight
-                .flushed(taken, &mut |id, receipt| flushed.push((id, receipt)));
+                .flushed(self.sent, &mut |id, receipt| flushed.push((id, receipt)));
             self.tell_receipts(flushed);
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use rand_core::Rng;
 
 use super::close_table::{CloseAction, Pace};
-use super::event::{Action, Event, Loss, StopReason};
+use super::event::{Action, Connect, Event, Loss, StopReason};
 use super::outbox::Dropped;
 use super::outgoing::{DropReason, MessageId};
 use super::reconnect::Past;
@@ -49,9 +49,11 @@ impl Session {
         let past = Past {
             uptime: now - self.opened_at.unwrap_or(now),
             was_open: true,
-            heard: ws.has_received(),
+            // What the application cannot use is no working connection, however long it lasted.
+            heard: ws.has_received() && loss != Loss::ResyncTimeout,
         };
         let rtt = ws.rtt().map(|rtt| rtt.last);
+        let interval = ws.keepalive_interval();
         // The reason hook may panic: until then nothing is done by halves.
         let action = self.judge_loss(&loss, past);
         (self.connection, self.opened_at) = (None, None);
@@ -61,8 +63,16 @@ impl Session {
             loss: loss.clone(),
             uptime: past.uptime,
             rtt,
+            received: self.received,
+            sent: self.sent,
         });
-        self.settle(action == CloseAction::TooBig);
+        if let Loss::Closed(closed) = &loss
+            && let Some(silent) = self.silence.cut_after(now, closed, interval)
+        {
+            self.tell(Event::CutWhileSilent { silent, interval });
+        }
+        let by_peer = matches!(&loss, Loss::Closed(closed) if closed.cause == Cause::Peer);
+        self.settle(by_peer && action == CloseAction::TooBig);
         self.follow(now, past, loss, action, None, rng);
     }
 
@@ -109,11 +119,9 @@ impl Session {
         };
         let action = match closed.cause {
             Cause::Local => return CloseAction::Stop,
-            Cause::Violation(_) => CloseAction::FatalUnlessStable,
             Cause::Fault(FaultKind::Certificate) => CloseAction::Fatal,
-            Cause::Peer => self.config.action(closed.code, &closed.reason),
             Cause::ReadIdle | Cause::Stalled | Cause::Lagged => again,
-            _ => self.config.action(ws::CloseCode::ABNORMAL, ""),
+            _ => self.config.action(closed.code, &closed.reason),
         };
         match action {
             CloseAction::FatalUnlessStable if past.uptime >= self.config.stable_after => again,
@@ -128,6 +136,9 @@ impl Session {
         failure: ConnectFailure,
     ) -> (Loss, CloseAction, Option<Duration>) {
         let again = CloseAction::Reconnect(Pace::Usual);
+        if !matches!(failure, ConnectFailure::Fault(_)) {
+            self.connect = Connect::default();
+        }
         match failure {
             ConnectFailure::Status {
                 status,
@@ -194,7 +205,9 @@ impl Session {
             CloseAction::TooBig if self.attempts.shrink() => Some(Pace::Usual),
             _ => None,
         };
-        self.previous = Some(loss.clone());
+        if past.was_open {
+            self.previous = Some(loss.clone());
+        }
         let is_drained = self.closing.as_ref().is_some_and(|closing| {
             self.outbox.is_empty() || closing.until.is_none_or(|until| until <= now)
         });

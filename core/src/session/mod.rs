@@ -8,6 +8,7 @@
 //! outbox         messages that wait, in three lanes; flight: those that are under way
 //! inbox          messages for the application, and what happens when it is slow
 //! subscriptions  what is sent again on every connection
+//! silence        whether a connection was cut because nothing went over it
 //! config, event, outgoing
 //! ```
 
@@ -23,6 +24,7 @@ mod outgoing;
 mod reconnect;
 #[expect(clippy::module_inception, reason = "it holds the machine")]
 mod session;
+mod silence;
 mod subscriptions;
 
 pub use close_table::{CloseAction, CloseTable, Pace};

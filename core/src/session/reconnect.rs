@@ -98,7 +98,7 @@ impl Attempts {
             Duration::from_nanos(uniform(rng, saturating_nanos(from), saturating_nanos(to)))
         };
         let delay = match pace {
-            Pace::First(from, to) if self.count == 1 => between(from, to, rng),
+            Pace::First(from, to) => between(from, to, rng),
             Pace::Throttled | Pace::Elsewhere => self.backoff(config.throttled, config, rng),
             // RFC 6455 section 7.2.3.
             _ if self.count == 1 && was_open => between(Duration::ZERO, config.initial_spread, rng),

@@ -32,8 +32,10 @@ use super::inbox::{Inbox, Received};
 use super::outbox::{Dropped, Outbox};
 use super::outgoing::{Entry, Key, MessageId, Outgoing, Receipt, SendError};
 use super::reconnect::Attempts;
+use super::silence::Silence;
 use super::subscriptions::Subscriptions;
 use crate::backoff::uniform;
+use crate::lane::Lane;
 use crate::time::Instant;
 use crate::ws::{CloseCode, CloseError, CloseFrame, Connection, Message, Rtt};
 
@@ -81,6 +83,7 @@ pub struct Session {
     pub(super) until: Instant,
     pub(super) connection: Option<Box<Connection>>,
     pub(super) attempts: Attempts,
+    /// How to connect, until a server has answered to that.
     pub(super) connect: Connect,
     pub(super) outbox: Outbox,
     pub(super) flight: Flight,
@@ -95,6 +98,10 @@ pub struct Session {
     /// When the last connection was lost, or the session started.
     pub(super) down_since: Instant,
     pub(super) epoch: u32,
+    /// Bytes of the connection's frames that were read, and that its transport took.
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    pub(super) silence: Silence,
     pub(super) alternatives: bool,
     pub(super) last_seen: Option<u64>,
     pub(super) previous: Option<Loss>,
@@ -127,6 +134,9 @@ impl Session {
             opened_at: None,
             down_since: Instant::ORIGIN,
             epoch: 0,
+            received: 0,
+            sent: 0,
+            silence: Silence::default(),
             alternatives: false,
             last_seen: None,
             previous: None,
@@ -227,9 +237,7 @@ impl Session {
             return Err(SendError::Closed(outgoing));
         }
         let entry = self.entry(now, outgoing);
-        if !self.outbox.fits(&entry.outgoing)
-            || (entry.is_kept() && entry.len() > self.config.window.bytes)
-        {
+        if !self.could_fit(&entry) {
             return Err(SendError::TooBig(entry.outgoing));
         }
         if entry.is_kept() && !self.flight.has_room(self.config.window, entry.len()) {
@@ -240,6 +248,15 @@ impl Session {
         let taken = self.outbox.push(entry, &mut dropped);
         self.tell_dropped(dropped);
         taken.map(|()| id).map_err(SendError::Full)
+    }
+
+    /// Whether there is room for it while nothing else waits.
+    fn could_fit(&self, entry: &Entry) -> bool {
+        let config = &self.config;
+        let is_bulk = entry.outgoing.lane == Lane::Bulk;
+        self.outbox.fits(&entry.outgoing)
+            && !(is_bulk && entry.len() > config.max_bulk)
+            && !(entry.is_kept() && entry.len() > config.window.bytes)
     }
 
     /// The server acknowledged a message. Says whether it was still kept.
@@ -306,6 +323,8 @@ impl Session {
             if let Some(ws) = &mut self.connection {
                 ws.resume(now);
             }
+            // It was this side that did not listen.
+            self.silence = Silence::new(now);
             self.tell(Event::Resumed);
         }
         Some(received)
@@ -399,10 +418,9 @@ impl Session {
     pub(super) fn dial(&mut self) {
         self.state = State::Connecting;
         self.until = Instant::MAX;
-        let connect = std::mem::take(&mut self.connect);
         self.act(Action::Connect(Connect {
             attempt: self.attempts.count(),
-            ..connect
+            ..self.connect
         }));
     }
 
@@ -449,7 +467,13 @@ impl Session {
         self.state = State::Backoff;
         self.until = now + delay;
         let attempt = self.attempts.count();
-        self.tell(Event::Backoff { delay, attempt });
+        self.tell(Event::Backoff {
+            delay,
+            attempt,
+            pace,
+            retry_after,
+            downtime: now - self.down_since,
+        });
         if delay == Duration::ZERO {
             self.dial();
         }

@@ -19,6 +19,7 @@
 //!   one Close frame and some pings.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use rand_core::Rng;
@@ -129,6 +130,11 @@ impl Connection {
     /// Round-trip times, once a ping was answered.
     pub fn rtt(&self) -> Option<Rtt> {
         self.life.rtt()
+    }
+
+    /// How often it makes sure of the server; `None` where it does not.
+    pub fn keepalive_interval(&self) -> Option<Duration> {
+        self.life.interval()
     }
 
     /// Whether the server sent a frame.

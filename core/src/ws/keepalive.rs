@@ -219,6 +219,10 @@ impl Life {
         life
     }
 
+    pub(super) fn interval(&self) -> Option<Duration> {
+        (self.config.mode != KeepaliveMode::Off).then_some(self.config.interval)
+    }
+
     pub(super) fn rtt(&self) -> Option<Rtt> {
         self.rtt
     }

@@ -9,6 +9,7 @@ mod server;
 mod support;
 
 mod delivery;
+mod elsewhere;
 mod ends;
 mod handshakes;
 mod life;

@@ -15,3 +15,4 @@ mod pressure;
 mod redirects;
 mod server;
 mod shutdown;
+mod turns;

@@ -132,7 +132,8 @@ impl Future for Sending {
                 return Poll::Ready(Err(error));
             }
             let live = live.insert(Live::begin(shared, parts, now));
-            if parts.options.is_some() {
+            if let Some(options) = &parts.options {
+                live.fresh = options.fresh;
                 live.heed_others(shared, parts);
             }
             live
@@ -212,7 +213,7 @@ impl Live {
             upload: Upload::new(Body::empty()),
             reused: false,
             idle_for: Duration::ZERO,
-            fresh: options.is_some_and(|o| o.fresh),
+            fresh: false,
             without_expect: false,
             accounted: false,
             paid: None,

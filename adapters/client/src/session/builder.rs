@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use fulmar_core::fault::{Fault, FaultKind, Phase};
@@ -122,19 +123,27 @@ pub(super) struct Opener {
 }
 
 impl Opener {
-    pub(super) fn open(&self, connect: Connect) -> BoxFuture<Result<Opened, OpenError>> {
+    /// Gets a connection; `last` is the address of the one before.
+    pub(super) fn open(
+        &self,
+        connect: Connect,
+        last: Option<IpAddr>,
+    ) -> BoxFuture<Result<Opened, OpenError>> {
         let websocket = self.websocket.again();
         let prepared = match &self.prepare {
             None => Box::pin(async move { Ok(websocket) }),
             Some(prepare) => prepare(websocket, connect),
         };
         Box::pin(async move {
-            let mut websocket = prepared.await.map_err(unprepared)?;
+            // One loop of attempts within another would multiply them.
+            let mut websocket = prepared.await.map_err(unprepared)?.retry(Retry::never());
             if connect.fresh {
                 websocket = websocket.fresh();
             }
-            // One loop of attempts within another would multiply them.
-            websocket.retry(Retry::never()).open().await
+            if let Some(addr) = last.filter(|_| connect.elsewhere) {
+                websocket = websocket.without(addr);
+            }
+            websocket.open().await
         })
     }
 }

@@ -15,6 +15,7 @@
 //! * The transport is gone before the task is, whatever ends it.
 
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -47,6 +48,8 @@ pub(super) struct Driver {
     shared: Arc<Shared>,
     opener: Opener,
     link: Link,
+    /// The address of the last connection.
+    last: Option<IpAddr>,
     /// What came from below, and was not told.
     news: Option<News>,
     /// Of a write. It is told once all that came before it is read.
@@ -64,7 +67,8 @@ enum Link {
 }
 
 enum News {
-    Opened(Box<Connection>),
+    /// And whether its host has other addresses.
+    Opened(Box<Connection>, bool),
     Failed(Box<OpenError>),
     Input,
     Eof,
@@ -78,6 +82,7 @@ impl Driver {
             shared,
             opener,
             link: Link::None,
+            last: None,
             news: None,
             fault: None,
             alarm: Alarm::new(),
@@ -127,7 +132,7 @@ impl Driver {
 
     fn dial(&mut self, connect: Connect) {
         self.hang_up();
-        self.link = Link::Dialling(self.opener.open(connect));
+        self.link = Link::Dialling(self.opener.open(connect, self.last));
     }
 
     fn hang_up(&mut self) {
@@ -151,8 +156,10 @@ impl Driver {
                 let connection = self.common.locked(|state, _| {
                     Connection::new(now, &opened.config, &opened.negotiated, &mut state.rng)
                 });
+                let h1 = &opened.transport.h1;
+                self.last = h1.peer.as_deref().map(SocketAddr::ip);
+                self.news = Some(News::Opened(Box::new(connection), h1.has_others));
                 self.link = Link::Open(opened.transport);
-                self.news = Some(News::Opened(Box::new(connection)));
             }
             Err(failed) => {
                 self.link = Link::None;
@@ -282,9 +289,9 @@ fn tunnel(link: &mut Link) -> Option<Tunnel<'_>> {
 fn tell(state: &mut State, now: Instant, news: News) {
     let State { machine, rng, .. } = state;
     match news {
-        News::Opened(connection) => {
+        News::Opened(connection, has_others) => {
             state.error = None;
-            machine.handle_connected(now, *connection, false);
+            machine.handle_connected(now, *connection, has_others);
         }
         News::Failed(failed) => {
             state.error = Some(failed.error);

@@ -1,6 +1,7 @@
 //! What a WebSocket is opened with.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -169,9 +170,14 @@ impl WebSocketBuilder {
         }
     }
 
-    /// Over a connection of its own from the beginning.
+    /// Takes no connection that has served before.
     pub(crate) fn fresh(self) -> Self {
         self.request(RequestBuilder::fresh)
+    }
+
+    /// Connects to `addr` only where the host has no other address.
+    pub(crate) fn without(self, addr: IpAddr) -> Self {
+        self.request(|request| request.without(addr))
     }
 
     pub(crate) fn into_parts(self) -> (RequestBuilder, Config, Vec<String>) {

@@ -88,10 +88,10 @@ impl WebSocketBuilder {
             let handshake = shared.locked(|state| Handshake::new(offer, &mut state.rng));
             let handshake = handshake.map_err(|error| OpenError::invalid(Kind::Request, error))?;
             let pass = enter(&mut request, &shared).await?;
-            let turn = take_turn(&request, &shared).await?;
+            let turns = take_turns(&request, &shared).await?;
             let sending = request.again().handshake(|fields| handshake.write(fields));
             let response = sending.send().await?;
-            drop(turn);
+            drop(turns);
             match handshake.verify(response.head()) {
                 Ok(negotiated) => {
                     let missing = response.error(Error::new(Kind::Io));
@@ -133,12 +133,25 @@ async fn enter(request: &mut RequestBuilder, shared: &Arc<Shared>) -> Result<Pas
     entered.map_err(|error| request.unsent(error))
 }
 
-/// RFC 6455 section 4.1, step 2: handshakes with one server follow each other.
-async fn take_turn(request: &RequestBuilder, shared: &Arc<Shared>) -> Result<Pass, Error> {
+/// RFC 6455 section 4.1, step 2: handshakes with one address follow each other, whatever its names.
+/// Who waits for an address has his origin's turn, which those who have that need no more.
+async fn take_turns(
+    request: &RequestBuilder,
+    shared: &Arc<Shared>,
+) -> Result<(Pass, Option<Pass>), Error> {
     let (origin, _, deadline) = request.bounds()?;
     let limit = (deadline.unwrap_or(Instant::MAX), Phase::Total);
-    let entered = shared.handshakes.enter(shared, &origin, limit).await;
-    entered.map_err(|error| request.unsent(error))
+    let enter = async |key: &str| {
+        let entered = shared.handshakes.enter(shared, key, limit).await;
+        entered.map_err(|error| request.unsent(error))
+    };
+    let of_origin = enter(&origin).await?;
+    // Before it was looked up, each name counts as a server of its own.
+    let of_address = match request.address() {
+        Some(addr) => Some(enter(&addr.to_string()).await?),
+        None => None,
+    };
+    Ok((of_origin, of_address))
 }
 
 fn is_redirect(status: u16) -> bool {
