@@ -148,6 +148,27 @@ impl Backoff {
         Duration::from_nanos(nanos)
     }
 
+    /// The same, of at least `floor`, or of half the exponential where that is less: a floor that
+    /// leaves no room for jitter would have clients that failed together return together. Full
+    /// jitter is even from there on; the other kinds seldom draw less, and are raised to it.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn delay_from(
+        &self,
+        floor: Duration,
+        n: u32,
+        previous: Duration,
+        rng: &mut dyn Rng,
+    ) -> Duration {
+        let expo = self.expo(n);
+        let floor = saturating_nanos(floor).min(expo / 2);
+        match self.jitter {
+            Jitter::Full => Duration::from_nanos(uniform(rng, floor, expo)),
+            _ => self
+                .delay(n, previous, rng)
+                .max(Duration::from_nanos(floor)),
+        }
+    }
+
     /// The longest delay there can be.
     pub fn max_delay(&self) -> Duration {
         Duration::from_nanos(match self.jitter {
