@@ -120,14 +120,18 @@ impl Keepalive {
             return Err(ConfigError::Missed);
         }
         let (interval, timeout) = (self.interval, self.pong_timeout());
-        let pings = matches!(
-            self.mode,
-            KeepaliveMode::IdlePing | KeepaliveMode::FixedPing
-        );
-        if pings && interval <= timeout {
+        if self.pings() && interval <= timeout {
             return Err(ConfigError::Keepalive { interval, timeout });
         }
         Ok(())
+    }
+
+    /// Whether this side pings of its own accord.
+    fn pings(&self) -> bool {
+        matches!(
+            self.mode,
+            KeepaliveMode::IdlePing | KeepaliveMode::FixedPing
+        )
     }
 
     fn pong_timeout(&self) -> Duration {
@@ -323,7 +327,7 @@ impl Life {
         if !armed && self.config.mode != KeepaliveMode::Off {
             self.alive_until = counted + self.config.pong_timeout() * self.config.missed;
         }
-        if !armed && self.config.missed > 1 {
+        if !armed && self.config.missed > 1 && self.config.pings() {
             self.next_ping = self.next_ping.min(now + self.config.pong_timeout());
         }
         Some(payload)
@@ -337,10 +341,7 @@ impl Life {
 
     /// Draws the next interval and waits for it.
     fn schedule(&mut self, now: Instant, rng: &mut dyn Rng) {
-        if !matches!(
-            self.config.mode,
-            KeepaliveMode::IdlePing | KeepaliveMode::FixedPing
-        ) {
+        if !self.config.pings() {
             return;
         }
         let most = saturating_nanos(self.config.interval);
