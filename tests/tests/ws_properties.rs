@@ -8,7 +8,9 @@ use fulmar_tests::properties::ws::input::{
     i5_6_any_split_gives_identical_events, ws_deflate, ws_frames,
 };
 use fulmar_tests::properties::ws::life::i5_1_dead_exactly_when_the_oracle_says_so;
-use fulmar_tests::properties::ws::output::i5_7_a_pong_waits_for_one_fragment_at_most;
+use fulmar_tests::properties::ws::output::{
+    a_pong_in_a_message, i5_7_a_pong_waits_for_one_fragment_at_most,
+};
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
@@ -49,6 +51,11 @@ proptest! {
     fn i5_8_closing_a_connection_takes_6_s_at_most_whatever_the_server_does(data in prop::collection::vec(any::<u8>(), 0..80)) {
         i5_8_closing_takes_6_s_at_most(&data);
     }
+}
+
+#[test]
+fn i5_7_a_pong_waits_for_one_fragment_of_a_message_of_100_mib() {
+    a_pong_in_a_message(100 << 20, 50_000_000);
 }
 
 /// Scripts in which nobody dies would prove nothing.

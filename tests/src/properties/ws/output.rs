@@ -111,3 +111,28 @@ pub fn i5_7_a_pong_waits_for_one_fragment_at_most(data: &[u8]) {
         assert!(pong.is_some() || !is_one_of_the_last, "I5.7: no pong");
     }
 }
+
+/// I5.7: a message of that size, and a ping that comes when so many bytes of it were taken.
+///
+/// # Panics
+///
+/// Where its pong waits for more than one fragment.
+pub fn a_pong_in_a_message(size: usize, behind: u64) {
+    let mut wire = Wire::new(vec![0; size].into(), false);
+    while wire.bench.ws.written() < behind {
+        wire.fill();
+        wire.bench.tx.clear();
+    }
+    wire.fill();
+    let waiting = wire.bench.tx.len();
+    wire.ping();
+    wire.fill();
+    wire.take(usize::MAX);
+    wire.fill();
+    wire.take(usize::MAX);
+    let frames = wire.frames();
+    let pong = frames.iter().find(|(_, first, _)| *first == 0x8a);
+    let begins = pong.map(|(begins, ..)| *begins);
+    assert!(begins.is_some_and(|begins| begins <= waiting as u64 + FRAGMENT));
+    assert!(wire.bench.ws.is_sending());
+}
