@@ -283,6 +283,36 @@ fn at_most_once_a_written_message_is_not_sent_again_and_a_waiting_one_is() {
 }
 
 #[test]
+fn a_message_that_the_servers_close_frame_cuts_off_is_not_flushed() {
+    let mut bench = Bench::open(Config::new());
+    let id = bench.send(vec![0; 200_000]);
+    bench.fill();
+    bench.close_from_server(1001, "");
+    let reason = DropReason::MaybeDelivered;
+    let events = bench.events();
+    assert!(
+        events.contains(&Event::Dropped { id, reason }),
+        "{events:?}"
+    );
+    let receipt = Receipt::Flushed;
+    assert!(!events.contains(&Event::Receipt { id, receipt }));
+}
+
+#[test]
+fn a_message_in_progress_still_counts_as_waiting() {
+    let mut bench = Bench::open(Config::new().outbox(10, 300_000));
+    bench.send(vec![0; 200_000]);
+    bench.fill();
+    let full = bench.session.send(bench.now, vec![0; 200_000]);
+    assert!(matches!(full, Err(SendError::Full(_))), "{full:?}");
+    assert_eq!(bench.session.buffered(), 200_000);
+    bench.written();
+    assert_eq!(bench.session.buffered(), 0);
+    let taken = bench.session.send(bench.now, vec![0; 200_000]);
+    assert!(taken.is_ok(), "{taken:?}");
+}
+
+#[test]
 fn at_least_once_what_is_not_acknowledged_is_sent_again_first_and_in_order() {
     let mut bench = Bench::open(Config::new());
     let ids: Vec<_> = ["a", "b", "c", "d"]
@@ -305,6 +335,27 @@ fn at_least_once_what_is_not_acknowledged_is_sent_again_first_and_in_order() {
     );
     bench.reconnect();
     assert_eq!(bench.texts(), ["d", "e"]);
+}
+
+#[test]
+fn a_late_acknowledgement_of_all_before_says_nothing_of_the_new_connection() {
+    let mut bench = Bench::open(Config::new());
+    let late = bench.send(kept("late"));
+    bench.written();
+    bench.drop_connection();
+    bench.reconnect();
+    let urgent = bench.send(Outgoing {
+        lane: Lane::High,
+        ..kept("urgent")
+    });
+    bench.fill();
+    bench.events();
+    assert!(bench.session.ack_up_to(late));
+    assert_eq!(receipts(&mut bench), [(late, Receipt::Acked)]);
+    bench.drop_connection();
+    bench.reconnect();
+    assert_eq!(bench.texts(), ["urgent"]);
+    assert!(bench.session.ack_up_to(urgent));
 }
 
 #[test]

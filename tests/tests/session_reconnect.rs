@@ -1,8 +1,11 @@
 //! When a session connects again: POLICIES 5.5, appendix A.9.
 #![allow(clippy::unwrap_used, reason = "what a test cannot go on without")]
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use chacha20::ChaCha8Rng;
+use chacha20::rand_core::SeedableRng;
 use fulmar_core::backoff::{Backoff, Jitter};
 use fulmar_core::session::{Config, ConnectFailure, Event, Pace, State, StopReason};
 use fulmar_tests::durable::Bench;
@@ -111,6 +114,56 @@ fn a_backoff_of_the_user_is_used() {
         bench.refuse(unavailable());
         assert_eq!(backoff(&mut bench).0, Duration::from_millis(millis));
         bench.wait();
+    }
+}
+
+#[test]
+fn only_full_jitter_is_moved_by_the_floor() {
+    let exponential = Backoff::exponential(secs(1)).max(secs(30));
+    for jitter in [
+        Jitter::Equal,
+        Jitter::Decorrelated,
+        Jitter::Proportional(0.25),
+        Jitter::Additive,
+    ] {
+        let config = Config::new().backoff(exponential.jitter(jitter));
+        let mut bench = Bench::seeded(config, 3);
+        let mut same = ChaCha8Rng::seed_from_u64(3);
+        let mut previous = Duration::ZERO;
+        for n in 1..20 {
+            bench.refuse(unavailable());
+            previous = exponential.jitter(jitter).delay(n, previous, &mut same);
+            assert_eq!(backoff(&mut bench).0, previous, "{jitter:?}");
+            bench.wait();
+        }
+    }
+}
+
+#[test]
+fn a_base_below_the_floor_is_spread_nevertheless() {
+    let base = Duration::from_millis(60);
+    let config = Config::new().backoff(Backoff::exponential(base));
+    let delays = (0..200).map(|seed| {
+        let mut bench = Bench::seeded(config.clone(), seed);
+        bench.refuse(unavailable());
+        backoff(&mut bench).0
+    });
+    let delays: BTreeSet<_> = delays.collect();
+    assert!(delays.iter().all(|delay| (base / 2..=base).contains(delay)));
+    assert!(delays.len() > 190, "{} of 200", delays.len());
+}
+
+#[test]
+fn without_a_spread_the_first_reconnect_waits_for_the_backoffs_first_delay() {
+    let doubling = Backoff::exponential(Duration::from_millis(500)).max(secs(30));
+    let config = Config::new().backoff(doubling.jitter(Jitter::None));
+    let mut bench = Bench::open(config.initial_spread(None));
+    bench.drop_connection();
+    for millis in [500, 1000, 2000] {
+        let expected = Duration::from_millis(millis);
+        assert_eq!(backoff(&mut bench).0, expected);
+        bench.wait();
+        bench.refuse(unavailable());
     }
 }
 

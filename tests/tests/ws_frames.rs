@@ -29,6 +29,7 @@ fn malformed_frames_of_the_vectors_fail_the_connection_with_their_code() {
         (&ping, Violation::ControlTooLong, 1002),
         (b"\x09\x00", Violation::ControlFragmented, 1002),
         (b"\xa1\x00", Violation::ReservedBits, 1002),
+        (b"\x91\x00", Violation::ReservedBits, 1002),
         (b"\xc1\x00", Violation::ReservedBits, 1002),
         (b"\xc9\x00", Violation::ReservedBits, 1002),
         (b"\x80\x00", Violation::Continuation, 1002),
@@ -61,6 +62,11 @@ fn a_text_fails_with_its_second_byte_before_the_frame_is_whole() {
     assert_eq!(bench.receive(b"\x81\x10ok"), (vec![], None));
     assert_eq!(bench.receive(b"\xe2").1, None, "may still be a character");
     assert_eq!(violation_of(&mut bench, b"\x28").0, Violation::Utf8);
+    let mut overlong = Bench::new(&quiet());
+    assert_eq!(
+        violation_of(&mut overlong, b"\x81\x10\xc0\xaf"),
+        (Violation::Utf8, Some(1007))
+    );
 }
 
 #[test]

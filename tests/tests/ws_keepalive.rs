@@ -237,6 +237,16 @@ fn off_means_no_ping_and_no_death() {
 }
 
 #[test]
+fn off_and_a_ping_of_the_application_is_no_timer_whatever_may_be_missed() {
+    let off = Keepalive::off().missed(2);
+    let mut bench = Bench::new(&Config::new().keepalive(off));
+    bench.ws.ping();
+    let pings = bench.sent();
+    assert_eq!(pings.len(), 1);
+    assert_eq!(bench.ws.poll_timeout(), None);
+}
+
+#[test]
 fn a_timeout_that_is_early_or_twice_changes_nothing() {
     let mut bench = fixed();
     bench.ws.handle_timeout(at(19_999), &mut bench.rng);

@@ -1,22 +1,29 @@
-//! The invariants of POLICIES 5.11 for one connection.
+//! The invariants of POLICIES 5.11 for one connection, by their numbers.
 
-use fulmar_tests::properties::ws::{
-    i5_1_dead_exactly_when_the_oracle_says_so, i5_2_who_answers_in_time_is_never_dropped,
-    i5_6_any_split_gives_identical_events, i5_7_a_pong_waits_for_one_fragment_at_most,
-    i5_8_closing_takes_6_s_at_most, ws_deflate, ws_frames,
+use std::collections::BTreeSet;
+
+use fulmar_tests::properties::ws::answers::i5_2_who_answers_in_time_is_never_dropped;
+use fulmar_tests::properties::ws::closing::i5_8_closing_takes_6_s_at_most;
+use fulmar_tests::properties::ws::input::{
+    i5_6_any_split_gives_identical_events, ws_deflate, ws_frames,
+};
+use fulmar_tests::properties::ws::life::i5_1_dead_exactly_when_the_oracle_says_so;
+use fulmar_tests::properties::ws::output::{
+    a_pong_in_a_message, i5_7_a_pong_waits_for_one_fragment_at_most,
 };
 use proptest::prelude::*;
+use proptest::test_runner::{RngAlgorithm, TestRng};
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(300) })]
 
     #[test]
-    fn i5_1_a_server_is_dead_exactly_when_the_oracle_says_so(data in prop::collection::vec(any::<u8>(), 0..60)) {
+    fn i5_1_a_server_is_dead_exactly_when_the_oracle_says_so(data in prop::collection::vec(any::<u8>(), 0..400)) {
         i5_1_dead_exactly_when_the_oracle_says_so(&data);
     }
 
     #[test]
-    fn i5_2_a_server_that_answers_in_time_is_never_dropped(data in prop::collection::vec(any::<u8>(), 0..1500)) {
+    fn i5_2_a_server_that_answers_in_time_is_never_dropped(data in prop::collection::vec(any::<u8>(), 0..800)) {
         i5_2_who_answers_in_time_is_never_dropped(&data);
     }
 
@@ -31,12 +38,12 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_as_compressed_messages_end_the_same_however_cut(data in prop::collection::vec(any::<u8>(), 0..600)) {
+    fn i5_4_and_i5_6_any_bytes_as_compressed_messages_end_the_same_however_cut(data in prop::collection::vec(any::<u8>(), 0..600)) {
         ws_deflate(&data);
     }
 
     #[test]
-    fn i5_7_a_pong_waits_for_one_fragment_of_a_message_in_progress_at_most(data in prop::collection::vec(any::<u8>(), 0..30)) {
+    fn i5_7_a_pong_waits_for_one_fragment_of_a_message_in_progress_at_most(data in prop::collection::vec(any::<u8>(), 0..60)) {
         i5_7_a_pong_waits_for_one_fragment_at_most(&data);
     }
 
@@ -44,6 +51,24 @@ proptest! {
     fn i5_8_closing_a_connection_takes_6_s_at_most_whatever_the_server_does(data in prop::collection::vec(any::<u8>(), 0..80)) {
         i5_8_closing_takes_6_s_at_most(&data);
     }
+}
+
+#[test]
+fn i5_7_a_pong_waits_for_one_fragment_of_a_message_of_100_mib() {
+    a_pong_in_a_message(100 << 20, 50_000_000);
+}
+
+/// Scripts in which nobody dies would prove nothing.
+#[test]
+fn the_scripts_of_i5_1_end_in_every_way() {
+    let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let fates = (0..300).map(|_| {
+        let mut data = [0; 400];
+        rand_core::Rng::fill_bytes(&mut rng, &mut data);
+        i5_1_dead_exactly_when_the_oracle_says_so(&data)
+    });
+    let kinds: BTreeSet<_> = fates.collect();
+    assert_eq!(kinds.len(), 4, "{kinds:?}");
 }
 
 /// Found by chance: text that is not UTF-8, and behind it what is not DEFLATE; a reserved opcode, and

@@ -19,7 +19,7 @@ pub struct Config {
     pub(super) backoff: Backoff,
     pub(super) throttled: Backoff,
     pub(super) floor: Duration,
-    pub(super) initial_spread: Duration,
+    pub(super) initial_spread: Option<Duration>,
     pub(super) stable_after: Duration,
     pub(super) max_attempts: Option<u32>,
     pub(super) max_elapsed: Option<Duration>,
@@ -45,7 +45,7 @@ impl Default for Config {
             backoff: Backoff::exponential(secs(1)).max(secs(30)),
             throttled: Backoff::exponential(secs(5)).max(secs(60)),
             floor: Duration::from_millis(100),
-            initial_spread: secs(5),
+            initial_spread: Some(secs(5)),
             stable_after: secs(30),
             max_attempts: None,
             max_elapsed: Some(secs(15 * 60)),
@@ -88,19 +88,20 @@ impl Config {
         Self::default()
     }
 
-    /// The delays between attempts, of at least 100 ms. Default: full jitter, from 1 s doubling to
-    /// 30 s.
+    /// The delays between attempts, of at least 100 ms (half of the longest they could be, where that
+    /// is less). Default: full jitter, from 1 s doubling to 30 s.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
         self
     }
 
-    /// The first reconnect after an open connection was lost follows within that time. Default 5 s;
-    /// more than 10,000 clients of one server want 15 s.
+    /// The first reconnect after an open connection was lost follows within that time; with `None`
+    /// after the first delay of the [backoff](Self::backoff). Default 5 s; more than 10,000 clients
+    /// of one server want 15 s.
     #[must_use]
-    pub fn initial_spread(mut self, spread: Duration) -> Self {
-        self.initial_spread = spread;
+    pub fn initial_spread(mut self, spread: impl Into<Option<Duration>>) -> Self {
+        self.initial_spread = spread.into();
         self
     }
 

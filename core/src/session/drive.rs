@@ -165,9 +165,12 @@ impl Session {
             let Some(ws) = &mut self.connection else {
                 return tx.clear();
             };
+            // One that was given up before, for the server's Close frame, is never whole.
+            let was_sending = ws.is_sending();
             ws.poll_transmit(now, tx, rng);
-            if !ws.is_sending() {
+            if was_sending && !ws.is_sending() {
                 self.flight.whole(ws.written());
+                self.outbox.release_current();
             }
             if !ws.is_ready(tx) {
                 break;
@@ -185,6 +188,7 @@ impl Session {
                 let _ = ws.send(message, compress, tx, rng);
                 if !ws.is_sending() {
                     self.flight.whole(ws.written());
+                    self.outbox.release_current();
                 }
             }
             if count > 0 {

@@ -168,20 +168,15 @@ impl Flight {
         let of = |entry: &Entry| entry.id == id;
         let taken = self.unacked.iter().position(of);
         let under_way = self.writing.iter().position(|flying| flying.id == id);
-        let (from, upto) = match (taken, under_way) {
-            (Some(place), _) => (place, 0),
-            (None, Some(place)) => (self.unacked.len(), place + 1),
+        let (taken, under_way) = match (taken, under_way) {
+            (Some(place), _) if before => (0..place + 1, 0..0),
+            (Some(place), _) => (place..place + 1, 0..0),
+            // The server got it by an earlier connection: that says nothing of what is on this one.
+            (None, Some(place)) => (0..0, place..place + 1),
             (None, None) => return false,
         };
-        let range = match (before, taken) {
-            (true, Some(_)) => 0..from + 1,
-            (true, None) => 0..from,
-            (false, Some(_)) => from..from + 1,
-            (false, None) => 0..0,
-        };
-        let mut acked: Vec<Entry> = self.unacked.drain(range).collect();
-        let first = if before { 0 } else { upto.saturating_sub(1) };
-        for flying in self.writing.range_mut(first..upto) {
+        let mut acked: Vec<Entry> = self.unacked.drain(taken).collect();
+        for flying in self.writing.range_mut(under_way) {
             flying.acked |= flying.entry.is_some();
             acked.extend(flying.entry.take());
         }

@@ -48,9 +48,11 @@ pub(super) type Dropped = Vec<(MessageId, DropReason)>;
 pub(super) struct Outbox {
     lanes: [Queue; 3],
     bound: Bound,
-    /// Of what waits, and of what is sent and kept until it is acknowledged.
+    /// Of what waits, of what is being written, and of what is kept until it is acknowledged.
     messages: usize,
     bytes: usize,
+    /// Bytes of the message that is being written, unless it is kept.
+    current: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -70,6 +72,7 @@ impl Outbox {
             bound,
             messages: 0,
             bytes: 0,
+            current: None,
         }
     }
 
@@ -186,7 +189,7 @@ impl Outbox {
                     lane.left -= cost;
                     let entry = lane.entries.pop_front()?;
                     if !entry.is_kept() {
-                        self.release(entry.len());
+                        self.current = Some(entry.len());
                     }
                     return Some(entry);
                 }
@@ -238,6 +241,7 @@ impl Outbox {
 
     /// Drops what does not survive its connection.
     pub(super) fn connection_lost(&mut self, dropped: &mut Dropped) {
+        self.release_current();
         for place in 0..self.lanes.len() {
             let entries = std::mem::take(&mut self.lanes[place].entries);
             for entry in entries {
@@ -264,6 +268,13 @@ impl Outbox {
             }
         }
         false
+    }
+
+    /// The message that was taken out last is written, or will not be.
+    pub(super) fn release_current(&mut self) {
+        if let Some(len) = self.current.take() {
+            self.release(len);
+        }
     }
 
     /// Everything that waits, in the order in which it was sent.

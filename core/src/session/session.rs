@@ -186,7 +186,7 @@ impl Session {
         self.inbox.len()
     }
 
-    /// Bytes of all messages that it keeps.
+    /// Bytes of all messages that it keeps, the one in progress among them.
     pub fn buffered(&self) -> usize {
         let connection = self.connection.as_ref().map_or(0, |ws| ws.buffered());
         self.outbox.bytes() + self.inbox.bytes() + self.resync_bytes + connection
@@ -264,7 +264,8 @@ impl Session {
         self.acknowledge(id, false)
     }
 
-    /// The server acknowledged a message and all that were sent on this connection before it.
+    /// The server acknowledged a message and all that were sent on this connection before it; the
+    /// message alone, where this connection has not sent it again yet.
     pub fn ack_up_to(&mut self, id: MessageId) -> bool {
         self.acknowledge(id, true)
     }

@@ -147,9 +147,9 @@ impl Connection {
         self.sender.written()
     }
 
-    /// Bytes of messages that it keeps, in both directions.
+    /// Bytes that it keeps of a message that has not come whole.
     pub fn buffered(&self) -> usize {
-        self.receiver.buffered() + self.sender.buffered()
+        self.receiver.buffered()
     }
 
     /// Bytes of the frame at the front of `rx` that are still to come: room worth reserving.

@@ -106,13 +106,6 @@ impl Sender {
         self.current.is_some() || self.close.is_some() || !self.pongs.is_empty()
     }
 
-    /// Bytes of the message in progress that are still to be written.
-    pub(super) fn buffered(&self) -> usize {
-        self.current
-            .as_ref()
-            .map_or(0, |message| message.rest.len())
-    }
-
     /// Bytes written so far.
     pub(super) fn written(&self) -> u64 {
         self.written
