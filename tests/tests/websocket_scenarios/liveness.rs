@@ -3,8 +3,8 @@
 use fulmar_sim::websocket::{Cause, Keepalive};
 use fulmar_sim::{Fault, Sim};
 
-use crate::server::{echo, opened, serve, text};
-use crate::support::{join_all, ms, secs};
+use crate::server::{close_in_order, echo, opened, serve, text};
+use crate::support::{PollTimes, join_all, ms, secs};
 
 #[test]
 fn pings_of_the_server_are_answered_while_nobody_reads() {
@@ -119,6 +119,27 @@ fn a_ping_tells_the_round_trip_and_many_are_told_each() {
         for rtt in join_all((0..100).map(|_| ws.ping())).await {
             assert!(rtt.unwrap() < ms(70));
         }
+    });
+    run.expect();
+}
+
+#[test]
+fn a_pong_and_a_close_are_told_at_once_although_a_recv_was_given_up_before() {
+    let mut sim = Sim::seeded(5);
+    sim.link("laptop", "api.test").latency(ms(30)..ms(31));
+    echo(&sim);
+    let ws = opened(&sim, |ws| ws);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let mut ws = ws.await;
+        assert!(PollTimes::new(1, ws.recv()).await.is_none());
+        let rtt = ws.ping().await.unwrap();
+        assert!(rtt < ms(70), "{rtt:?}");
+        assert!(PollTimes::new(1, ws.recv()).await.is_none());
+        let begun = handle.now();
+        close_in_order(&ws).await;
+        let took = handle.now() - begun;
+        assert!(took < ms(140), "{took:?}");
     });
     run.expect();
 }
