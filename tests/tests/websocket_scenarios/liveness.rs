@@ -160,6 +160,46 @@ fn no_message_within_the_read_deadline_ends_it_whatever_the_pings() {
 }
 
 #[test]
+fn a_message_has_as_long_for_its_rest_and_for_all_of_it_as_was_asked_for() {
+    // Ten bytes, of which one comes every 20 s.
+    for (progress, total, ends) in [
+        (secs(30), None, None),
+        (secs(30), Some(secs(100)), Some(100)),
+        (secs(10), None, Some(10)),
+    ] {
+        let mut sim = Sim::seeded(6);
+        serve(&sim, |mut peer| async move {
+            peer.conn.write_all([0x82, 10]).await?;
+            for n in 0..10 {
+                peer.conn.write_all([n]).await?;
+                peer.conn.sleep(secs(20)).await;
+            }
+            peer.echo().await
+        });
+        let ws = opened(&sim, |ws| {
+            ws.keepalive(Keepalive::off())
+                .message_progress(progress)
+                .message_total(total)
+        });
+        let handle = sim.handle();
+        let run = sim.run(async move {
+            let mut ws = ws.await;
+            let begun = handle.now();
+            let received = ws.recv().await;
+            match ends {
+                None => assert_eq!(received.unwrap().unwrap().len(), 10),
+                Some(after) => {
+                    assert_eq!(received.unwrap_err().cause, Cause::Stalled);
+                    let took = handle.now() - begun;
+                    assert!(took.as_secs().abs_diff(after) < 2, "{took:?}");
+                }
+            }
+        });
+        run.expect();
+    }
+}
+
+#[test]
 fn nobody_is_woken_for_an_idle_connection() {
     let mut sim = Sim::seeded(7);
     echo(&sim);
