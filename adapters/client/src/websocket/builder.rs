@@ -111,7 +111,8 @@ impl WebSocketBuilder {
         self.config(|config| config.message_idle(timeout))
     }
 
-    /// How long the server has to answer a Close frame. Default 5 s.
+    /// How long what was sent has to go out, and the server to answer the Close frame behind it.
+    /// Default 5 s.
     pub fn close_timeout(self, timeout: Duration) -> Self {
         self.config(|config| config.close_timeout(timeout))
     }
