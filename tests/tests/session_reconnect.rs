@@ -140,17 +140,26 @@ fn only_full_jitter_is_moved_by_the_floor() {
 }
 
 #[test]
-fn a_base_below_the_floor_is_spread_nevertheless() {
-    let base = Duration::from_millis(60);
-    let config = Config::new().backoff(Backoff::exponential(base));
-    let delays = (0..200).map(|seed| {
-        let mut bench = Bench::seeded(config.clone(), seed);
-        bench.refuse(unavailable());
-        backoff(&mut bench).0
-    });
-    let delays: BTreeSet<_> = delays.collect();
-    assert!(delays.iter().all(|delay| (base / 2..=base).contains(delay)));
-    assert!(delays.len() > 190, "{} of 200", delays.len());
+fn delays_that_would_be_below_the_floor_keep_to_it_and_are_spread_nevertheless() {
+    let floor = Duration::from_millis(100);
+    for (base, jitter) in [
+        (60, Jitter::Full),
+        (60, Jitter::Equal),
+        (1, Jitter::None),
+        (0, Jitter::Full),
+        (0, Jitter::Decorrelated),
+    ] {
+        let backoff_of = Backoff::exponential(Duration::from_millis(base)).jitter(jitter);
+        let delays = (0..200).map(|seed| {
+            let mut bench = Bench::seeded(Config::new().backoff(backoff_of), seed);
+            bench.refuse(unavailable());
+            backoff(&mut bench).0
+        });
+        let delays: BTreeSet<_> = delays.collect();
+        let mut within = delays.iter().map(|delay| (floor..=2 * floor).contains(delay));
+        assert!(within.all(|within| within), "{base} ms, {jitter:?}");
+        assert!(delays.len() > 190, "{} of 200: {base} ms, {jitter:?}", delays.len());
+    }
 }
 
 #[test]

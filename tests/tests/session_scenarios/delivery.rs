@@ -4,10 +4,10 @@ use std::io;
 use std::sync::{Arc, Mutex};
 
 use fulmar_sim::session::{
-    Config, Delivery, DropReason, Lane, OnFull, Outgoing, SendError, SessionBuilder, StopReason,
-    Undelivered,
+    Compress, Config, Delivery, DropReason, Lane, OnFull, Outgoing, SendError, SessionBuilder,
+    StopReason, Undelivered,
 };
-use fulmar_sim::websocket::Keepalive;
+use fulmar_sim::websocket::{Compression, Keepalive};
 use fulmar_sim::{Fault, Sim};
 
 use crate::server::{Peer, URL};
@@ -361,6 +361,35 @@ fn the_urgent_overtakes_the_bulk_and_order_within_a_lane_holds() {
     }
     assert!(of("high")[299] < 350, "{:?}", of("high"));
     assert!(of("bulk")[0] < 200, "bulk does not starve");
+}
+
+#[test]
+fn what_is_secret_is_not_compressed() {
+    let mut sim = Sim::seeded(10);
+    sim.serve("api.test:80", |conn| async move {
+        let agreed = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+        let mut peer = Peer::accept(conn, agreed).await?.unwrap();
+        for packed in [0x40, 0, 0x40] {
+            assert_eq!(peer.frame().await?.unwrap().first & 0x40, packed);
+        }
+        peer.close(1000, "").await
+    });
+    let opening = client(&sim).websocket(URL).compression(Compression::new());
+    let run = sim.run(async move {
+        let session = opening.reconnect(quick()).open();
+        for compress in [Compress::Auto, Compress::Never, Compress::Auto] {
+            let message = Outgoing::from("again and again ".repeat(1_000));
+            let _ = session
+                .send(Outgoing {
+                    compress,
+                    ..message
+                })
+                .await
+                .unwrap();
+        }
+        assert_eq!(session.recv().await, Ok(None));
+    });
+    run.expect();
 }
 
 #[test]

@@ -57,6 +57,32 @@ fn long_messages_pass_whatever_the_pieces_are() {
 }
 
 #[test]
+fn long_messages_go_in_frames_of_the_size_that_was_asked_for() {
+    let mut sim = Sim::seeded(2);
+    serve(&sim, |mut peer| async move {
+        for (first, len) in [
+            (0x82, 3_000),
+            (0x02, 1_000),
+            (0x00, 1_000),
+            (0x00, 1_000),
+            (0x80, 1),
+        ] {
+            let frame = peer.frame().await?.unwrap();
+            assert_eq!((frame.first, frame.payload.len()), (first, len));
+        }
+        peer.echo().await
+    });
+    let ws = opened(&sim, |ws| ws.fragments(1_000, 3_000));
+    let run = sim.run(async move {
+        let mut ws = ws.await;
+        ws.send(vec![7; 3_000]).await.unwrap();
+        ws.send(vec![7; 3_001]).await.unwrap();
+        close_in_order(&ws).await;
+    });
+    run.expect();
+}
+
+#[test]
 fn the_halves_do_not_wait_for_each_other() {
     let mut sim = Sim::seeded(3);
     // The server sends without reading, and then reads.

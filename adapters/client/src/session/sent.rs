@@ -105,8 +105,8 @@ impl Progress {
     }
 }
 
-/// A message that was taken. Dropping it changes nothing about the message.
-#[must_use = "it tells what becomes of the message, and may be dropped"]
+/// A message that was taken: it tells what becomes of it. Dropping it changes nothing about the
+/// message.
 pub struct Sent {
     common: Arc<Common>,
     id: MessageId,

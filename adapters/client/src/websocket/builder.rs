@@ -112,7 +112,8 @@ impl WebSocketBuilder {
         self.config(|config| config.message_idle(timeout))
     }
 
-    /// How long the server has to answer a Close frame. Default 5 s.
+    /// How long what was sent has to go out, and the server to answer the Close frame behind it.
+    /// Default 5 s.
     pub fn close_timeout(self, timeout: Duration) -> Self {
         self.config(|config| config.close_timeout(timeout))
     }
@@ -126,6 +127,23 @@ impl WebSocketBuilder {
     /// How much the server may send. Default: messages of 4 MiB.
     pub fn limits(self, limits: Limits) -> Self {
         self.config(|config| config.limits(limits))
+    }
+
+    /// How long a message that has begun to come may be without another byte of it. Default 30 s.
+    pub fn message_progress(self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config(|config| config.message_progress(timeout))
+    }
+
+    /// How long a message may take to come, from its first byte to its last. Default 120 s, which
+    /// large messages over slow links exceed.
+    pub fn message_total(self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config(|config| config.message_total(timeout))
+    }
+
+    /// Sends messages of more than `above` bytes in frames of `size` bytes, so that pings, pongs and a
+    /// close get in between. Default: in 16 KiB, above 64 KiB.
+    pub fn fragments(self, size: usize, above: usize) -> Self {
+        self.config(|config| config.fragments(size, above))
     }
 
     /// Offers to compress messages. Default: not.

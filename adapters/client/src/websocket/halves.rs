@@ -299,8 +299,10 @@ impl Sender {
     }
 
     /// Closes: what was sent goes out, a Close frame follows, the server answers it and ends the
-    /// transport. Returns how it ended, after 6 s at the latest. Where the connection closes already
-    /// it only waits, so it may be called often, and from several places.
+    /// transport. All that has the
+    /// [close timeout](super::WebSocketBuilder::close_timeout), and a second for the end. Returns how
+    /// it ended. Where the connection closes already it only waits, so it may be called often, and
+    /// from several places.
     ///
     /// Messages that come meanwhile are still received, as far as the inbox has room; what has no
     /// room is dropped.

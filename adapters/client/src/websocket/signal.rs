@@ -5,7 +5,8 @@
 //!
 //! A task that waits need not come back soon, and one that got a message may ask for no other: so
 //! after any use the keeper *watches*, which is to look once a [`TICK`], until it finds that nothing
-//! happened since. While it watches, what arrives for a waiting reader wakes the reader alone.
+//! happened since. While it watches, what arrives for a waiting reader wakes the reader alone, unless
+//! somebody waits for a pong or the end.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -183,8 +184,10 @@ impl Waiting {
             wakers.writer = self.writer.take();
         }
         self.active |= news.transport;
-        // News that nobody reads are the keeper's.
-        if news.keeper || self.is_left() || news.transport && !is_read {
+        // News that nobody reads are the keeper's; so are those for which another waits, too: the one
+        // who registered as the reader may have given up.
+        let is_kept = news.transport && (!is_read || !self.others.is_empty());
+        if news.keeper || self.is_left() || is_kept {
             wakers.keeper = self.keeper.take();
         }
         if news.others {
