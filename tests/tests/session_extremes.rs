@@ -160,9 +160,11 @@ fn a_backoff_of_nothing_waits_all_the_same() {
             attempts += 1;
             bench.wait();
         }
-        assert_eq!(attempts, 100, "{delay:?}");
+        // From 100 to 200 ms each.
+        assert!((50..=100).contains(&attempts), "{attempts}: {delay:?}");
         let backoff = |event: &Event| matches!(event, Event::Backoff { .. });
-        assert_eq!(bench.events().iter().filter(|e| backoff(e)).count(), 100);
+        let events = bench.events();
+        assert_eq!(events.iter().filter(|e| backoff(e)).count(), attempts);
         assert!(matches!(
             bench.session.poll_action(),
             Some(Action::Connect(_))

@@ -156,9 +156,15 @@ fn delays_that_would_be_below_the_floor_keep_to_it_and_are_spread_nevertheless()
             backoff(&mut bench).0
         });
         let delays: BTreeSet<_> = delays.collect();
-        let mut within = delays.iter().map(|delay| (floor..=2 * floor).contains(delay));
+        let mut within = delays
+            .iter()
+            .map(|delay| (floor..=2 * floor).contains(delay));
         assert!(within.all(|within| within), "{base} ms, {jitter:?}");
-        assert!(delays.len() > 190, "{} of 200: {base} ms, {jitter:?}", delays.len());
+        assert!(
+            delays.len() > 190,
+            "{} of 200: {base} ms, {jitter:?}",
+            delays.len()
+        );
     }
 }
 

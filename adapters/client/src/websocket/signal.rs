@@ -197,11 +197,10 @@ impl Waiting {
         wakers
     }
 
-    /// The one who reads, where nobody else waits for the transport and the keeper watches: it has
-    /// news.
+    /// The one who reads, where nobody else waits and the keeper watches: the transport has news.
     #[inline]
     pub(super) fn take_lone_reader(&mut self) -> Option<Waker> {
-        if !self.watching || self.writer.is_some() {
+        if !self.watching || self.writer.is_some() || !self.others.is_empty() {
             return None;
         }
         self.active = true;
