@@ -244,6 +244,37 @@ fn too_big_drops_the_largest_unread_message_once() {
     assert_eq!(bench.session.state(), State::Stopped);
 }
 
+#[test]
+fn too_big_drops_nothing_that_is_no_larger_than_what_the_server_has_read() {
+    let kept = |len: usize| Outgoing {
+        delivery: Delivery::AtLeastOnce,
+        ..Outgoing::from(vec![0; len])
+    };
+    for is_acked in [true, false] {
+        let mut bench = Bench::open(Config::new());
+        if is_acked {
+            let large = bench.send(kept(5000));
+            bench.written();
+            assert!(bench.session.ack(large));
+        } else {
+            bench.send(vec![0; 5000]);
+            bench.written();
+            assert!(bench.session.ping());
+            let ping = bench.written().pop().unwrap();
+            bench.receive(&frame(0x8a, &ping.payload));
+        }
+        bench.send(kept(5000));
+        bench.written();
+        bench.close_from_server(1009, "");
+        bench.reconnect();
+        assert_eq!(bench.written().len(), 1, "it was not that one");
+        bench.send(kept(5001));
+        bench.written();
+        bench.close_from_server(1009, "");
+        assert_eq!(bench.session.state(), State::Stopped, "once");
+    }
+}
+
 fn status(status: u16) -> ConnectFailure {
     ConnectFailure::Status {
         status,
