@@ -191,6 +191,29 @@ fn try_again_goes_elsewhere_at_once_or_waits_longer() {
 }
 
 #[test]
+fn where_the_other_address_cannot_be_had_the_first_is_left_alone_for_longer() {
+    let longest = |failure: fn() -> ConnectFailure| {
+        let delay = |seed| {
+            let mut bench = Bench::seeded(Config::new(), seed);
+            bench.asked();
+            let ws = Connection::new(bench.now, &quiet(), &Negotiated::default(), &mut bench.rng);
+            bench.session.handle_connected(bench.now, ws, true);
+            bench.close_from_server(1013, "");
+            bench.events();
+            bench.refuse(failure());
+            let delay = delay(&mut bench).unwrap();
+            bench.wait();
+            assert!(!bench.asked().elsewhere, "it may be the only one left");
+            delay
+        };
+        (0..200).map(delay).max().unwrap().as_secs()
+    };
+    let refused = || ConnectFailure::Fault(Fault::new(FaultKind::Refused, Phase::Connect));
+    assert!((8..=10).contains(&longest(refused)));
+    assert!(longest(|| status(503)) < 2, "it was had");
+}
+
+#[test]
 fn an_unauthorized_close_refreshes_credentials_once() {
     let mut bench = closed_with(3000, 1000);
     let connect = bench.reconnect();
