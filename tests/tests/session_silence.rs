@@ -109,6 +109,13 @@ fn what_comes_breaks_a_silence_and_so_does_a_message_but_not_a_ping() {
         said.pass_to(at(71_000));
         assert_eq!(told(&mut said, end), expected, "{end:?}");
     }
+
+    let mut answered = open(Keepalive::off());
+    answered.pass_to(at(70_000));
+    answered.send("is anybody there");
+    answered.written();
+    answered.receive(&frame(0x82, b"yes"));
+    assert_eq!(told(&mut answered, RESET), None);
 }
 
 #[test]

@@ -191,6 +191,29 @@ fn try_again_goes_elsewhere_at_once_or_waits_longer() {
 }
 
 #[test]
+fn where_the_other_address_cannot_be_had_the_first_is_left_alone_for_longer() {
+    let longest = |failure: fn() -> ConnectFailure| {
+        let delay = |seed| {
+            let mut bench = Bench::seeded(Config::new(), seed);
+            bench.asked();
+            let ws = Connection::new(bench.now, &quiet(), &Negotiated::default(), &mut bench.rng);
+            bench.session.handle_connected(bench.now, ws, true);
+            bench.close_from_server(1013, "");
+            bench.events();
+            bench.refuse(failure());
+            let delay = delay(&mut bench).unwrap();
+            bench.wait();
+            assert!(!bench.asked().elsewhere, "it may be the only one left");
+            delay
+        };
+        (0..200).map(delay).max().unwrap().as_secs()
+    };
+    let refused = || ConnectFailure::Fault(Fault::new(FaultKind::Refused, Phase::Connect));
+    assert!((8..=10).contains(&longest(refused)));
+    assert!(longest(|| status(503)) < 2, "it was had");
+}
+
+#[test]
 fn an_unauthorized_close_refreshes_credentials_once() {
     let mut bench = closed_with(3000, 1000);
     let connect = bench.reconnect();
@@ -242,6 +265,37 @@ fn too_big_drops_the_largest_unread_message_once() {
     assert!(bench.session.ack(small));
     bench.close_from_server(1009, "");
     assert_eq!(bench.session.state(), State::Stopped);
+}
+
+#[test]
+fn too_big_drops_nothing_that_is_no_larger_than_what_the_server_has_read() {
+    let kept = |len: usize| Outgoing {
+        delivery: Delivery::AtLeastOnce,
+        ..Outgoing::from(vec![0; len])
+    };
+    for is_acked in [true, false] {
+        let mut bench = Bench::open(Config::new());
+        if is_acked {
+            let large = bench.send(kept(5000));
+            bench.written();
+            assert!(bench.session.ack(large));
+        } else {
+            bench.send(vec![0; 5000]);
+            bench.written();
+            assert!(bench.session.ping());
+            let ping = bench.written().pop().unwrap();
+            bench.receive(&frame(0x8a, &ping.payload));
+        }
+        bench.send(kept(5000));
+        bench.written();
+        bench.close_from_server(1009, "");
+        bench.reconnect();
+        assert_eq!(bench.written().len(), 1, "it was not that one");
+        bench.send(kept(5001));
+        bench.written();
+        bench.close_from_server(1009, "");
+        assert_eq!(bench.session.state(), State::Stopped, "once");
+    }
 }
 
 fn status(status: u16) -> ConnectFailure {

@@ -9,7 +9,7 @@ use super::event::{Action, Connect, Event, Loss, StopReason};
 use super::outbox::Dropped;
 use super::outgoing::{DropReason, MessageId};
 use super::reconnect::Past;
-use super::session::Session;
+use super::session::{Session, State};
 use crate::fault::{Fault, FaultKind};
 use crate::time::Instant;
 use crate::ws::{self, Cause, Closed, HandshakeAction, HandshakeError};
@@ -135,7 +135,7 @@ impl Session {
         &mut self,
         failure: ConnectFailure,
     ) -> (Loss, CloseAction, Option<Duration>) {
-        let again = CloseAction::Reconnect(Pace::Usual);
+        // A server has answered to how it was connected to.
         if !matches!(failure, ConnectFailure::Fault(_)) {
             self.connect = Connect::default();
         }
@@ -144,20 +144,7 @@ impl Session {
                 status,
                 retry_after,
             } => {
-                let action = match self.config.handshakes.action(status) {
-                    HandshakeAction::Retry => again,
-                    HandshakeAction::RetryFresh => {
-                        self.connect.fresh = true;
-                        again
-                    }
-                    HandshakeAction::RefreshAuth => CloseAction::RefreshAuth,
-                    HandshakeAction::NotFound
-                        if self.attempts.not_found(self.config.not_found_retries) =>
-                    {
-                        again
-                    }
-                    _ => CloseAction::Fatal,
-                };
+                let action = self.judge_status(status);
                 (Loss::Status(status), action, retry_after)
             }
             ConnectFailure::Handshake {
@@ -166,22 +153,45 @@ impl Session {
             } => {
                 // A proxy that does not know upgrades mangles them: once more, in case.
                 let action = if through_proxy && self.attempts.mangled() {
-                    again
+                    CloseAction::Reconnect(Pace::Usual)
                 } else {
                     CloseAction::Fatal
                 };
                 (Loss::Handshake(error), action, None)
             }
             ConnectFailure::Fault(fault) => {
-                let hopeless = matches!(
-                    fault.kind,
-                    FaultKind::Certificate | FaultKind::Handshake | FaultKind::InvalidAddress
-                );
-                let action = if hopeless { CloseAction::Fatal } else { again };
+                let action = self.judge_fault(fault.kind);
                 (Loss::Fault(fault), action, None)
             }
             ConnectFailure::Redirect => (Loss::Redirect, CloseAction::Fatal, None),
             ConnectFailure::Invalid => (Loss::Invalid, CloseAction::Fatal, None),
+        }
+    }
+
+    fn judge_status(&mut self, status: u16) -> CloseAction {
+        let again = CloseAction::Reconnect(Pace::Usual);
+        match self.config.handshakes.action(status) {
+            HandshakeAction::Retry => again,
+            HandshakeAction::RetryFresh => {
+                self.connect.fresh = true;
+                again
+            }
+            HandshakeAction::RefreshAuth => CloseAction::RefreshAuth,
+            HandshakeAction::NotFound if self.attempts.not_found(self.config.not_found_retries) => {
+                again
+            }
+            _ => CloseAction::Fatal,
+        }
+    }
+
+    fn judge_fault(&self, kind: FaultKind) -> CloseAction {
+        match kind {
+            FaultKind::Certificate | FaultKind::Handshake | FaultKind::InvalidAddress => {
+                CloseAction::Fatal
+            }
+            // What is left is the address that asked to be left alone.
+            _ if self.connect.elsewhere => CloseAction::Reconnect(Pace::Throttled),
+            _ => CloseAction::Reconnect(Pace::Usual),
         }
     }
 
@@ -220,6 +230,39 @@ impl Session {
                 self.stop(StopReason::Exhausted { attempts, last });
             }
             Some(pace) => self.back_off(now, pace, past.was_open, retry_after, rng),
+        }
+    }
+
+    /// Waits, then connects again.
+    fn back_off(
+        &mut self,
+        now: Instant,
+        pace: Pace,
+        was_open: bool,
+        retry_after: Option<Duration>,
+        rng: &mut dyn Rng,
+    ) {
+        // At once, but only once: two addresses that refuse in turn are no reason for a storm.
+        let elsewhere = pace == Pace::Elsewhere && self.alternatives;
+        let delay = if elsewhere && self.attempts.count() == 1 {
+            Duration::ZERO
+        } else {
+            self.attempts
+                .delay(pace, was_open, retry_after, &self.config, rng)
+        };
+        self.connect.elsewhere = elsewhere;
+        self.state = State::Backoff;
+        self.until = now + delay;
+        let attempt = self.attempts.count();
+        self.tell(Event::Backoff {
+            delay,
+            attempt,
+            pace,
+            retry_after,
+            downtime: now - self.down_since,
+        });
+        if delay == Duration::ZERO {
+            self.dial();
         }
     }
 }

@@ -24,7 +24,6 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rand_core::Rng;
 
-use super::close_table::Pace;
 use super::config::Config;
 use super::event::{Action, Connect, Event, Loss, StopReason};
 use super::flight::Flight;
@@ -445,39 +444,6 @@ impl Session {
         self.stopped = Some(reason.clone());
         let unsent = self.unsent.len();
         self.tell(Event::Stopped { reason, unsent });
-    }
-
-    /// Waits, then connects again.
-    pub(super) fn back_off(
-        &mut self,
-        now: Instant,
-        pace: Pace,
-        was_open: bool,
-        retry_after: Option<Duration>,
-        rng: &mut dyn Rng,
-    ) {
-        // At once, but only once: two addresses that refuse in turn are no reason for a storm.
-        let elsewhere = pace == Pace::Elsewhere && self.alternatives;
-        let delay = if elsewhere && self.attempts.count() == 1 {
-            Duration::ZERO
-        } else {
-            self.attempts
-                .delay(pace, was_open, retry_after, &self.config, rng)
-        };
-        self.connect.elsewhere = elsewhere;
-        self.state = State::Backoff;
-        self.until = now + delay;
-        let attempt = self.attempts.count();
-        self.tell(Event::Backoff {
-            delay,
-            attempt,
-            pace,
-            retry_after,
-            downtime: now - self.down_since,
-        });
-        if delay == Duration::ZERO {
-            self.dial();
-        }
     }
 
     pub(super) fn act(&mut self, action: Action) {

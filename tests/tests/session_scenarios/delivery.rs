@@ -8,7 +8,7 @@ use fulmar_sim::session::{
     StopReason, Undelivered,
 };
 use fulmar_sim::websocket::{Compression, Keepalive};
-use fulmar_sim::{Fault, Sim};
+use fulmar_sim::{Fault, Instant, Sim};
 
 use crate::server::{Peer, URL};
 use crate::support::{PollTimes, client, join_all, ms, secs};
@@ -113,6 +113,27 @@ fn the_one_over_the_bound_waits_and_a_try_gets_its_message_back() {
         texts(&heard),
         (0..130).map(|n| n.to_string()).collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn one_who_waits_for_room_in_vain_gets_the_message_back_in_time() {
+    let mut sim = Sim::seeded(12);
+    let heard = listening(&sim);
+    sim.between(secs(0)..secs(5), Fault::refuse("api.test"));
+    let opening = session(&sim, quick()).outbox(1);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let session = opening.open();
+        let _ = session.send_timeout("first", secs(0)).await.unwrap();
+        let full = session.send_timeout("late", secs(2)).await.unwrap_err();
+        assert_eq!(full, SendError::Full("late".into()));
+        assert_eq!(handle.now() - Instant::ORIGIN, secs(2));
+        let _ = session.send_timeout("patient", secs(20)).await.unwrap();
+        assert!(handle.now() - Instant::ORIGIN >= secs(5));
+        assert!(session.close().await.is_empty());
+    });
+    run.expect();
+    assert_eq!(texts(&heard), ["first", "patient"]);
 }
 
 #[test]

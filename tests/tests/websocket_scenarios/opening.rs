@@ -226,6 +226,37 @@ fn the_opening_has_a_deadline_and_the_open_connection_none() {
 }
 
 #[test]
+fn there_are_8_to_one_origin_and_64_in_all() {
+    let mut sim = Sim::seeded(6);
+    let hosts: Vec<_> = (0..9).map(|n| format!("host{n}.test:80")).collect();
+    for host in &hosts {
+        sim.serve(host, |conn| async move {
+            let mut peer = Peer::accept(conn, "").await?.unwrap();
+            peer.echo().await
+        });
+    }
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let open = |host: &String| client.websocket(format!("ws://{host}/")).connect();
+        let mut open_ones = Vec::new();
+        for host in &hosts[..8] {
+            for _ in 0..8 {
+                open_ones.push(open(host).await.unwrap());
+            }
+            if open_ones.len() < 64 {
+                let ninth = open(host).await.unwrap_err();
+                assert_eq!(ninth.phase(), Some(Phase::Pool), "{ninth}");
+            }
+        }
+        let other = open(&hosts[8]).await.unwrap_err();
+        assert_eq!(other.phase(), Some(Phase::Pool), "{other}");
+        open_ones.pop();
+        open(&hosts[8]).await.map(drop).unwrap();
+    });
+    run.expect();
+}
+
+#[test]
 fn who_comes_when_there_are_as_many_as_may_be_waits_for_one_to_end() {
     let mut sim = Sim::seeded(5);
     echo(&sim);

@@ -158,7 +158,9 @@ impl Driver {
                 });
                 let h1 = &opened.transport.h1;
                 self.last = h1.peer.as_deref().map(SocketAddr::ip);
-                self.news = Some(News::Opened(Box::new(connection), h1.has_others));
+                // Where else that is can be told only from an address that is known.
+                let has_others = self.last.is_some() && h1.has_others;
+                self.news = Some(News::Opened(Box::new(connection), has_others));
                 self.link = Link::Open(opened.transport);
             }
             Err(failed) => {

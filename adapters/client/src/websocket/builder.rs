@@ -154,7 +154,7 @@ impl WebSocketBuilder {
 
     /// Opens the WebSocket: waits for a turn where the client has as many as it may
     /// ([`ClientBuilder::websocket_limits`](crate::ClientBuilder::websocket_limits)), and for
-    /// other handshakes with the same origin
+    /// other handshakes with the same server
     /// ([`ClientBuilder::websocket_handshakes`](crate::ClientBuilder::websocket_handshakes)), gets a
     /// connection as any request does, and upgrades it.
     ///
