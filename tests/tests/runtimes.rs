@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use fulmar::net::{FaultKind, Net};
 use fulmar::session::{Config, Delivery, Event, Loss, Outgoing, Session, StopReason, Undelivered};
-use fulmar::websocket::Cause;
+use fulmar::websocket::{Cause, CloseCode};
 use fulmar::{Backoff, Client, Retry};
 use fulmar_tests::loopback::Loopback;
 
@@ -319,6 +319,46 @@ fn a_websocket_ends_with_its_runtime() {
     ends_with_its_runtime::<TokioCurrentThread>();
     ends_with_its_runtime::<TokioMultiThread>();
     ends_with_its_runtime::<SmolCurrentThread>();
+}
+
+/// Whoever waits for the socket on threads of no runtime hears that it has ended.
+fn waits_end_with_their_runtime<R: Runtime>() {
+    let (runtime, server) = (R::start(), websockets());
+    let client = Client::new(runtime.net());
+    let opening = client.websocket(server.url("/")).connect();
+    let (mut sender, mut receiver) = runtime.block_on(opening).unwrap().split();
+    let gone = Cause::Fault(FaultKind::RuntimeGone);
+    let waiting = std::sync::Barrier::new(2);
+    thread::scope(|scope| {
+        let received = scope.spawn(|| smol::block_on(receiver.recv()).unwrap_err());
+        let ponged = scope.spawn(|| {
+            let mut ping = std::pin::pin!(sender.ping());
+            let mut polled = false;
+            smol::block_on(poll_fn(|cx| {
+                let ponged = ping.as_mut().poll(cx);
+                if !std::mem::replace(&mut polled, true) {
+                    waiting.wait();
+                }
+                ponged
+            }))
+            .unwrap_err()
+        });
+        waiting.wait();
+        drop(runtime);
+        for ended in [received, ponged] {
+            assert_eq!(ended.join().unwrap().cause, gone);
+        }
+    });
+    assert!(smol::block_on(sender.send("x")).is_err());
+    let closed = smol::block_on(sender.close(CloseCode::NORMAL, "")).unwrap();
+    assert_eq!(closed.cause, gone);
+}
+
+#[test]
+fn who_waits_for_a_websocket_elsewhere_hears_of_the_end_of_its_runtime() {
+    waits_end_with_their_runtime::<TokioCurrentThread>();
+    waits_end_with_their_runtime::<TokioMultiThread>();
+    waits_end_with_their_runtime::<SmolCurrentThread>();
 }
 
 /// Waits until the session tells the event that `is_there` knows, if one is waited for.

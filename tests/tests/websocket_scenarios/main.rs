@@ -7,6 +7,7 @@ mod support;
 
 mod drops;
 mod ends;
+mod extremes;
 mod hostile;
 mod liveness;
 mod messages;
