@@ -308,8 +308,10 @@ fn a_transport_that_panics_takes_nothing_with_it() {
 
 #[test]
 fn a_transport_that_panics_when_it_is_dropped_takes_nothing_with_it() {
-    for (name, life) in LIVES {
-        let _ = play(name, life, Habit::PanicsWhenDropped, Since::TheyAreOpen);
+    for since in [Since::TheBeginning, Since::TheyAreOpen] {
+        for (name, life) in LIVES {
+            let _ = play(name, life, Habit::PanicsWhenDropped, since);
+        }
     }
 }
 
