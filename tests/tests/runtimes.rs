@@ -330,7 +330,7 @@ fn waits_end_with_their_runtime<R: Runtime>() {
     let gone = Cause::Fault(FaultKind::RuntimeGone);
     let waiting = std::sync::Barrier::new(2);
     thread::scope(|scope| {
-        let received = scope.spawn(|| smol::block_on(receiver.recv()).unwrap_err());
+        let heard = scope.spawn(|| smol::block_on(receiver.recv()).unwrap_err());
         let ponged = scope.spawn(|| {
             let mut ping = std::pin::pin!(sender.ping());
             let mut polled = false;
@@ -345,7 +345,7 @@ fn waits_end_with_their_runtime<R: Runtime>() {
         });
         waiting.wait();
         drop(runtime);
-        for ended in [received, ponged] {
+        for ended in [heard, ponged] {
             assert_eq!(ended.join().unwrap().cause, gone);
         }
     });
@@ -361,8 +361,11 @@ fn who_waits_for_a_websocket_elsewhere_hears_of_the_end_of_its_runtime() {
     waits_end_with_their_runtime::<SmolCurrentThread>();
 }
 
+/// Knows the event that is waited for.
+type IsThere = fn(&Event) -> bool;
+
 /// Waits until the session tells the event that `is_there` knows, if one is waited for.
-fn await_event(session: &Session, is_there: Option<fn(&Event) -> bool>) {
+fn await_event(session: &Session, is_there: Option<IsThere>) {
     let Some(is_there) = is_there else { return };
     let mut events = session.events();
     smol::block_on(async {
@@ -375,7 +378,7 @@ fn await_event(session: &Session, is_there: Option<fn(&Event) -> bool>) {
 }
 
 /// Whoever waits for the session on threads of no runtime hears that it has stopped.
-fn session_ends_with_its_runtime<R: Runtime>(url: &str, is_there: Option<fn(&Event) -> bool>) {
+fn session_ends_with_its_runtime<R: Runtime>(url: &str, is_there: Option<IsThere>) {
     let runtime = R::start();
     let client = Client::new(runtime.net());
     let config = Config::from(Backoff::constant(Duration::from_secs(600)));
@@ -404,7 +407,9 @@ fn session_ends_with_its_runtime<R: Runtime>(url: &str, is_there: Option<fn(&Eve
             }
         });
         drop(runtime);
-        waits.into_iter().for_each(|wait| wait.join().unwrap());
+        for wait in waits {
+            wait.join().unwrap();
+        }
     });
     assert!(matches!(
         session.stop_reason(),
@@ -420,7 +425,7 @@ fn a_session_ends_with_its_runtime_and_everybody_hears_of_it() {
     let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let silent = format!("http://{}/", deaf.local_addr().unwrap());
     let closed = "http://127.0.0.1:1/".to_owned();
-    let states: [(String, Option<fn(&Event) -> bool>); 3] = [
+    let states: [(String, Option<IsThere>); 3] = [
         (
             open.url("/"),
             Some(|event| matches!(event, Event::Opened { .. })),

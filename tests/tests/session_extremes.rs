@@ -24,12 +24,8 @@ const TIMES: [Duration; 4] = [
 /// What may happen to a session, one after the other.
 const STEPS: [fn(&mut Bench); 10] = [
     |bench| drop(bench.session.send(bench.now, hasty())),
-    |bench| {
-        let _ = bench.session.subscribe("a".into(), "a".into());
-    },
-    |bench| {
-        let _ = bench.session.subscribe("b".into(), "b".into());
-    },
+    |bench| assert!(bench.session.subscribe("a".into(), "a".into())),
+    |bench| assert!(bench.session.subscribe("b".into(), "b".into())),
     connect,
     |bench| drop(bench.written()),
     |bench| bench.receive(&frame(0x82, b"heard")),

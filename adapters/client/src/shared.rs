@@ -337,7 +337,6 @@ impl Shared {
         }
     }
 
-    #[expect(clippy::boxed_local, reason = "a connection moves as a pointer")]
     /// Takes a connection out of use. It closes when it is dropped, here, outside the lock.
     pub(crate) fn discard(&self, mut h1: Box<H1>, how: Discard, why: &'static str) {
         let now = self.net.now();

@@ -143,8 +143,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Where a ping interval is not longer than its timeout, a frame may be larger than a message,
-    /// or fragments would be empty.
+    /// Where a ping interval is not longer than its timeout, or shorter than 1 ms, a frame may be
+    /// larger than a message, or fragments would be empty.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.keepalive.validate()?;
         let (frame, message) = (self.limits.frame, self.limits.message);
@@ -180,6 +180,14 @@ mod tests {
                 message: 4
             }
         );
+        let nanos = Duration::from_nanos;
+        for often in [
+            Keepalive::every(nanos(999_999)),
+            Keepalive::every(secs(1)).timeout(nanos(5)).missed(2),
+        ] {
+            let error = Config::new().keepalive(often).validate().unwrap_err();
+            assert!(matches!(error, ConfigError::TooOften(_)), "{error}");
+        }
         let missed = Keepalive::default().missed(0);
         assert!(Config::new().keepalive(missed).validate().is_err());
         assert!(Config::new().fragments(0, 0).validate().is_err());

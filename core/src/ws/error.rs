@@ -125,6 +125,8 @@ pub enum ConfigError {
         /// The pong timeout.
         timeout: Duration,
     },
+    /// Pings would follow each other within less than a millisecond.
+    TooOften(Duration),
     /// No number of missed pongs is none.
     Missed,
     /// A frame may be larger than a message.
@@ -145,6 +147,12 @@ impl fmt::Display for ConfigError {
                 f,
                 "the ping interval of {interval:?} is not longer than the pong timeout of {timeout:?}"
             ),
+            Self::TooOften(interval) => {
+                write!(
+                    f,
+                    "a ping each {interval:?} is more than one in a millisecond"
+                )
+            }
             Self::Missed => f.write_str("the number of missed pongs must be at least 1"),
             Self::Limits { frame, message } => write!(
                 f,

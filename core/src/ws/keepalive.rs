@@ -29,6 +29,9 @@ const MOST_OUTSTANDING: usize = 32;
 /// Intervals after which a ping without its pong ends a connection that only sends data.
 const HARD: u32 = 3;
 
+/// Pings that follow each other sooner are a mistake: they would keep a thread, and tell nothing more.
+const LEAST_INTERVAL: Duration = Duration::from_millis(1);
+
 /// Who pings, and when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeepaliveMode {
@@ -122,6 +125,11 @@ impl Keepalive {
         let (interval, timeout) = (self.interval, self.pong_timeout());
         if self.pings() && interval <= timeout {
             return Err(ConfigError::Keepalive { interval, timeout });
+        }
+        // While one is missing, the next follows a timeout later.
+        let shortest = if self.missed > 1 { timeout } else { interval };
+        if self.pings() && shortest < LEAST_INTERVAL {
+            return Err(ConfigError::TooOften(shortest));
         }
         Ok(())
     }

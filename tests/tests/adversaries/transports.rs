@@ -308,8 +308,10 @@ fn a_transport_that_panics_takes_nothing_with_it() {
 
 #[test]
 fn a_transport_that_panics_when_it_is_dropped_takes_nothing_with_it() {
-    for (name, life) in LIVES {
-        let _ = play(name, life, Habit::PanicsWhenDropped, Since::TheyAreOpen);
+    for since in [Since::TheBeginning, Since::TheyAreOpen] {
+        for (name, life) in LIVES {
+            let _ = play(name, life, Habit::PanicsWhenDropped, since);
+        }
     }
 }
 
@@ -356,10 +358,10 @@ fn a_transport_that_panics_under_one_handle_ends_the_wait_of_the_others() {
                 assert!(panics(Box::pin(receiver.recv())));
             }
             bend.streams(Habit::Honest);
-            let received = Task::spawn(&handle, async move { receiver.recv().await });
+            let heard = Task::spawn(&handle, async move { receiver.recv().await });
             handle.sleep(secs(60)).await;
-            let (received, _) = received.take().expect("nobody waits for ever");
-            assert!(received.is_err(), "{received:?}");
+            let (heard, _) = heard.take().expect("nobody waits for ever");
+            assert!(heard.is_err(), "{heard:?}");
             assert!(sender.send("b").await.is_err());
             assert_quiet(client.gauges());
         });
@@ -375,14 +377,14 @@ fn a_transport_that_panics_wakes_who_waited_before() {
     let handle = sim.handle();
     let run = sim.run(async move {
         let (mut sender, mut receiver) = opening.await.split();
-        let received = Task::spawn(&handle, async move { receiver.recv().await });
+        let heard = Task::spawn(&handle, async move { receiver.recv().await });
         handle.sleep(secs(1)).await;
         bend.streams(Habit::Panics);
         assert!(panics(Box::pin(sender.send("a"))));
         bend.streams(Habit::Honest);
         handle.sleep(ms(1)).await;
-        let (received, _) = received.take().expect("it was woken");
-        assert!(received.is_err(), "{received:?}");
+        let (heard, _) = heard.take().expect("it was woken");
+        assert!(heard.is_err(), "{heard:?}");
         assert_quiet(client.gauges());
     });
     run.expect();

@@ -230,13 +230,13 @@ async fn read_some(response: &mut Response, net: &dyn Net) -> Bytes {
     let mut body = BytesMut::new();
     while body.len() < BODY_MAX {
         let mut chunk = pin!(response.chunk());
-        let next = poll_fn(|cx| match chunk.as_mut().poll(cx) {
+        let piece = poll_fn(|cx| match chunk.as_mut().poll(cx) {
             Poll::Ready(chunk) => Poll::Ready(chunk.ok().flatten()),
             Poll::Pending => alarm.poll_until(cx, net, until).map(|()| None),
         });
-        let Some(chunk) = next.await else { break };
+        let Some(piece) = piece.await else { break };
         let room = BODY_MAX - body.len();
-        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        body.extend_from_slice(&piece[..piece.len().min(room)]);
     }
     body.freeze()
 }
