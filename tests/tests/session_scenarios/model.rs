@@ -4,7 +4,7 @@
 //! acknowledged is lost never, and repeated only while it was not; and what was sent first in a lane
 //! arrives first. All of it follows from the seed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io;
 use std::sync::{Arc, Mutex};
 
@@ -27,6 +27,10 @@ enum Mark {
     Opened(usize),
     /// By that connection the server heard a message.
     Heard(usize, usize),
+    /// The application got that connection's answer to it.
+    Received(usize, usize),
+    /// The application was told that so many were dropped before the next.
+    Lagged(u64),
     /// The application acknowledged it.
     Acknowledged(usize),
 }
@@ -45,7 +49,7 @@ async fn serve(peer: &mut Peer, number: usize, plan: &Plan, log: &Log) -> io::Re
         let name = text.trim_end_matches('.').to_owned();
         let heard = Mark::Heard(number, name.parse().unwrap());
         log.lock().unwrap().push(heard);
-        peer.send(0x81, name).await?;
+        peer.send(0x81, format!("{name} {number}")).await?;
     }
     match end {
         End::Close(1005) => peer.send(0x88, "").await?,
@@ -90,10 +94,16 @@ async fn read(
             plan.reads
         };
         handle.sleep(ms(rest)).await;
-        let Received::Message(message) = received else {
-            continue;
+        let message = match received {
+            Received::Message(message) => message,
+            Received::Lagged(count) => {
+                log.lock().unwrap().push(Mark::Lagged(count));
+                continue;
+            }
         };
-        let n: usize = message.as_text().unwrap().parse().unwrap();
+        let (n, connection) = message.as_text().unwrap().split_once(' ').unwrap();
+        let (n, connection) = (n.parse().unwrap(), connection.parse().unwrap());
+        log.lock().unwrap().push(Mark::Received(connection, n));
         let id = known.lock().unwrap().get(&n).copied();
         if let Some(id) = id
             && session.acknowledge(id)
@@ -239,6 +249,7 @@ async fn check(outcome: &mut Outcome, plan: &Plan, log: &Log) {
     }
     in_order(plan, log);
     repeats_nothing_acknowledged(log);
+    skips_nothing_untold(log);
 }
 
 /// On each connection, and of what is heard for the first time over all of them, what was sent first
@@ -265,6 +276,27 @@ fn in_order(plan: &Plan, log: &Log) {
     }
 }
 
+/// What the application got of a connection's answers is what was sent, without a gap but for what
+/// it was told of.
+fn skips_nothing_untold(log: &Log) {
+    let mut answers = BTreeMap::<usize, VecDeque<usize>>::new();
+    let (mut skipped, mut told) = (0, 0);
+    for mark in log.lock().unwrap().iter() {
+        match mark {
+            Mark::Heard(connection, n) => answers.entry(*connection).or_default().push_back(*n),
+            Mark::Received(connection, n) => {
+                let sent = answers.get_mut(connection).unwrap();
+                while sent.pop_front().expect("an answer to what was heard") != *n {
+                    skipped += 1;
+                }
+            }
+            Mark::Lagged(count) => told += count,
+            _ => {}
+        }
+    }
+    assert!(skipped <= told, "{skipped} are missing, {told} were told");
+}
+
 /// By a connection that is opened later, what is acknowledged does not come.
 fn repeats_nothing_acknowledged(log: &Log) {
     let mut acknowledged = BTreeSet::new();
@@ -273,6 +305,7 @@ fn repeats_nothing_acknowledged(log: &Log) {
         match mark {
             Mark::Opened(connection) => drop(barred.insert(*connection, acknowledged.clone())),
             Mark::Acknowledged(n) => drop(acknowledged.insert(*n)),
+            Mark::Received(..) | Mark::Lagged(_) => {}
             Mark::Heard(connection, n) => {
                 assert!(!barred[connection].contains(n), "{n} was acknowledged");
             }
@@ -315,7 +348,7 @@ fn obeys(plan: &Plan) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 100, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(100) })]
 
     #[test]
     fn every_message_ends_once_whatever_the_server_and_the_application_do(plan in plan()) {
