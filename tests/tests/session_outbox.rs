@@ -359,6 +359,18 @@ fn a_late_acknowledgement_of_all_before_says_nothing_of_the_new_connection() {
 }
 
 #[test]
+fn a_message_on_its_way_out_is_acknowledged_once() {
+    let mut bench = Bench::open(Config::new());
+    let id = bench.send(kept("again"));
+    bench.written();
+    bench.drop_connection();
+    bench.reconnect();
+    bench.fill();
+    assert!(bench.session.ack(id), "by the first connection");
+    assert!(!bench.session.ack(id), "it is no longer kept");
+}
+
+#[test]
 fn too_much_that_is_unacknowledged_refuses_more_but_not_what_needs_no_acknowledgement() {
     let mut bench = Bench::open(Config::new().window(2, 100));
     let first = bench.send(kept("1"));

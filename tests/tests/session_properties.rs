@@ -31,7 +31,7 @@ proptest! {
 fn the_scripts_of_i5_3_reach_every_end_and_fill_the_outbox() {
     let mut rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let (mut ends, mut repeated, mut reconnected, mut full) = (HashSet::new(), 0, 0, 0);
-    for _ in 0..300 {
+    for _ in 0..150 {
         let mut data = [0; 1500];
         rand_core::Rng::fill_bytes(&mut rng, &mut data);
         let reached = ws_session_ops(&data);
@@ -53,7 +53,7 @@ fn the_scripts_of_i5_3_reach_every_end_and_fill_the_outbox() {
     for end in [End::Flushed, End::Acked, End::Returned] {
         assert!(ends.contains(&end), "{end:?}");
     }
-    assert!(repeated > 100 && reconnected > 100 && full > 30);
+    assert!(repeated > 30 && reconnected > 80 && full > 30);
 }
 
 #[test]

@@ -164,6 +164,20 @@ fn both_sides_may_close_at_once() {
     assert_eq!(ended(&mut bench), (1001, true, Cause::Local));
 }
 
+/// The server's Close frame does not start the close timeout anew.
+#[test]
+fn a_close_that_crosses_the_servers_has_one_timeout() {
+    let mut bench = open();
+    bench.send(vec![0; 300_000]);
+    let closed = bench.ws.close(bench.now, CloseCode::NORMAL, "");
+    assert_eq!(closed, Ok(()));
+    bench.now = at(3_000);
+    bench.receive(&close_frame(1001, ""));
+    bench.now = at(5_000);
+    bench.ws.handle_timeout(bench.now, &mut bench.rng);
+    assert!(bench.ws.is_done());
+}
+
 #[test]
 fn remote_closing_ignores_all_but_the_end() {
     let mut bench = remote_closing();

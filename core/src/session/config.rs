@@ -120,7 +120,8 @@ impl Config {
         self
     }
 
-    /// How long after the loss of the last stable connection attempts may begin. Default 15 min.
+    /// How long after the loss of the last stable connection another failure is followed by an
+    /// attempt, after its delay. Default 15 min.
     #[must_use]
     pub fn max_elapsed(mut self, elapsed: impl Into<Option<Duration>>) -> Self {
         self.max_elapsed = elapsed.into();

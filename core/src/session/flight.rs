@@ -167,7 +167,8 @@ impl Flight {
     ) -> bool {
         let of = |entry: &Entry| entry.id == id;
         let taken = self.unacked.iter().position(of);
-        let under_way = self.writing.iter().position(|flying| flying.id == id);
+        let is_kept = |flying: &Flying| flying.entry.as_ref().is_some_and(of);
+        let under_way = self.writing.iter().position(is_kept);
         let (taken, under_way) = match (taken, under_way) {
             (Some(place), _) if before => (0..place + 1, 0..0),
             (Some(place), _) => (place..place + 1, 0..0),
@@ -177,7 +178,7 @@ impl Flight {
         };
         let mut acked: Vec<Entry> = self.unacked.drain(taken).collect();
         for flying in self.writing.range_mut(under_way) {
-            flying.acked |= flying.entry.is_some();
+            flying.acked = true;
             acked.extend(flying.entry.take());
         }
         for entry in acked {

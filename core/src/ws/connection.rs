@@ -351,6 +351,13 @@ impl Connection {
         self.state != State::Closed && (self.sender.has_output() || self.life.is_due())
     }
 
+    /// Whether the message in progress was given up, because the connection closes: the rest of it
+    /// is never written.
+    #[inline]
+    pub fn is_cut_off(&self) -> bool {
+        self.sender.is_cut_off()
+    }
+
     /// Writes what is due into `tx`. Call it after everything else, and when `tx` has drained.
     #[inline]
     pub fn poll_transmit(&mut self, now: Instant, tx: &mut WriteBuf, rng: &mut dyn Rng) {

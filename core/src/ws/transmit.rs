@@ -39,6 +39,8 @@ pub(super) struct Sender {
     /// The answers to the last pings.
     pongs: VecDeque<Box<[u8]>>,
     close: Option<Close>,
+    /// A message was in progress when it ended.
+    cut_off: bool,
     deflater: Option<Deflater>,
     fragment: usize,
     fragment_above: usize,
@@ -77,6 +79,7 @@ impl Sender {
             current: None,
             pongs: VecDeque::new(),
             close: None,
+            cut_off: false,
             deflater,
             fragment,
             fragment_above,
@@ -137,8 +140,14 @@ impl Sender {
 
     /// Gives up the message in progress; a Close frame that waits for it need not.
     pub(super) fn abandon(&mut self) {
-        self.current = None;
+        self.cut_off |= self.current.take().is_some();
         self.pongs.clear();
+    }
+
+    /// Whether a message was given up.
+    #[inline]
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.cut_off
     }
 
     /// Whether a Close frame waits.

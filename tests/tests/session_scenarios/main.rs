@@ -14,6 +14,7 @@ mod ends;
 mod handshakes;
 mod life;
 mod model;
+mod plan;
 mod pressure;
 mod reconnecting;
 mod resync;

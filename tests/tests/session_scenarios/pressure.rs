@@ -6,7 +6,7 @@ use fulmar_sim::session::{
 use fulmar_sim::websocket::Cause;
 use fulmar_sim::{Fault, Sim};
 
-use crate::support::{client, ms, secs};
+use crate::support::{at, client, ms, secs};
 use crate::town::{Heard, event, listen, numbered, opened, quick, recv, session};
 
 /// Sends so many numbers at once to the first connection, and one word to the others.
@@ -45,6 +45,8 @@ fn a_slow_reader_gets_every_message_and_the_server_is_held_up() {
         })
         .await;
         assert_eq!(session.attempts(), 0);
+        // It rested for 10 s, and no read waited for a timer to come by.
+        assert!(handle.now() < at(secs(12)), "{}", handle.now());
     });
     run.expect();
 }

@@ -324,7 +324,7 @@ impl State {
         }
         match want {
             Want::Room => self.machine.is_ready(&self.tx),
-            Want::Flushed => self.is_flushed(),
+            Want::Flushed => self.is_flushed() && !self.machine.is_cut_off(),
         }
     }
 

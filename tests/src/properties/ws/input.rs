@@ -7,15 +7,14 @@ use fulmar_core::ws::{Agreed, Closed, Compression, Config, Event, Limits, Negoti
 use crate::properties::script::Script;
 use crate::websocket::{Bench, frame, quiet};
 
-/// The limits of [`small`].
-const MESSAGE: usize = 2000;
-const FRAME: usize = 1000;
+/// Limits small enough for scripts to reach: of a message, of a frame. The second are below what one
+/// short frame may hold.
+const SMALL: [[usize; 2]; 2] = [[2000, 1000], [90, 60]];
 
-/// Limits small enough for scripts to reach.
-fn small() -> Config {
+fn config([message, frame]: [usize; 2]) -> Config {
     let limits = Limits::new()
-        .message(MESSAGE)
-        .frame(FRAME)
+        .message(message)
+        .frame(frame)
         .fragments(6)
         .empty_fragments(3);
     quiet().limits(limits)
@@ -113,8 +112,14 @@ type Heard = (Vec<Event>, Option<Arc<Closed>>, Vec<(u8, Vec<u8>)>);
 
 /// What comes of the bytes, given in those pieces; memory is watched on the way. With `short`, what
 /// is one short frame is asked for first, as drivers do.
-fn hear<'a>(negotiated: &Negotiated, pieces: impl Iterator<Item = &'a [u8]>, short: bool) -> Heard {
-    let mut bench = Bench::negotiated(&small(), negotiated);
+fn hear<'a>(
+    negotiated: &Negotiated,
+    limits: [usize; 2],
+    pieces: impl Iterator<Item = &'a [u8]>,
+    short: bool,
+) -> Heard {
+    let [message, frame] = limits;
+    let mut bench = Bench::negotiated(&config(limits), negotiated);
     let mut heard: Heard = Default::default();
     for piece in pieces {
         bench.rx.extend_from_slice(piece);
@@ -123,8 +128,11 @@ fn hear<'a>(negotiated: &Negotiated, pieces: impl Iterator<Item = &'a [u8]>, sho
         if heard.1.is_some() {
             break;
         }
-        assert!(bench.ws.buffered() <= MESSAGE, "I5.4: what is kept");
-        assert!(bench.rx.len() < FRAME + 14, "I5.4: what is not a frame yet");
+        assert!(bench.ws.buffered() <= message, "I5.4: what is kept");
+        assert!(
+            bench.rx.len() < frame.max(125) + 14,
+            "I5.4: what is not a frame yet"
+        );
     }
     heard.2 = bench.sent();
     heard
@@ -184,30 +192,39 @@ pub fn ws_deflate(data: &[u8]) {
     split_invariant(&bytes, &[data.len() % 97 + 1], &compressed());
 }
 
-/// Whole, in pieces of those lengths, byte by byte, and cut once at each place.
 fn split_invariant(bytes: &[u8], cuts: &[usize], negotiated: &Negotiated) {
-    let whole = hear(negotiated, std::iter::once(bytes), false);
-    assert_eq!(hear(negotiated, std::iter::once(bytes), true), whole);
+    for limits in SMALL {
+        split_within(limits, bytes, cuts, negotiated);
+    }
+}
+
+/// Whole, in pieces of those lengths, byte by byte, and cut once at each place.
+fn split_within(limits: [usize; 2], bytes: &[u8], cuts: &[usize], negotiated: &Negotiated) {
+    let whole = hear(negotiated, limits, std::iter::once(bytes), false);
+    let at_once = hear(negotiated, limits, std::iter::once(bytes), true);
+    assert_eq!(at_once, whole);
     for short in [false, true] {
-        assert_eq!(hear(negotiated, pieces(bytes, cuts), short), whole);
+        let in_pieces = hear(negotiated, limits, cut(bytes, cuts), short);
+        assert_eq!(in_pieces, whole);
     }
     if bytes.len() < 3000 {
-        assert_eq!(hear(negotiated, bytes.chunks(1), false), whole);
+        assert_eq!(hear(negotiated, limits, bytes.chunks(1), false), whole);
     }
     if bytes.len() < 200 {
         for place in 0..bytes.len() {
             let (before, after) = bytes.split_at(place);
             let halves = [before, after].into_iter();
-            assert_eq!(hear(negotiated, halves, true), whole, "cut at {place}");
+            let heard = hear(negotiated, limits, halves, true);
+            assert_eq!(heard, whole, "cut at {place}");
         }
     }
 }
 
-fn pieces<'a>(bytes: &'a [u8], lengths: &[usize]) -> impl Iterator<Item = &'a [u8]> {
+fn cut<'a>(bytes: &'a [u8], lengths: &[usize]) -> impl Iterator<Item = &'a [u8]> {
     let mut rest = bytes;
     lengths.iter().cycle().map_while(move |length| {
-        let (piece, more) = rest.split_at_checked(*length).unwrap_or((rest, &[]));
-        rest = more;
+        let (piece, left) = rest.split_at_checked(*length).unwrap_or((rest, &[]));
+        rest = left;
         (!piece.is_empty()).then_some(piece)
     })
 }
