@@ -133,7 +133,7 @@ impl Socket {
                 }
                 return Poll::Ready(Some(message));
             }
-            if has_read || !state.is_drained() || !state.waiting.note_watched_use() {
+            if has_read || !state.is_empty() || !state.waiting.note_watched_use() {
                 break;
             }
             let read;

@@ -129,9 +129,15 @@ impl State {
         Poll::Pending
     }
 
-    /// Nothing comes before something is read.
+    /// Whether the reader gets nothing before something is read.
     #[inline]
-    pub(super) fn is_drained(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
+        self.inbox.is_empty() && self.is_drained()
+    }
+
+    /// Whether nothing that was read is left to be parsed.
+    #[inline]
+    fn is_drained(&self) -> bool {
         self.rx.is_empty() && self.machine.is_open()
     }
 
