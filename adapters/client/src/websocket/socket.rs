@@ -128,9 +128,6 @@ impl Socket {
         // A message that is there, or comes with one read, takes no clock and concerns nobody else.
         loop {
             if let Some(message) = state.poll_short(&self.net) {
-                if has_read {
-                    self.signal.end();
-                }
                 return Poll::Ready(Some(message));
             }
             if has_read || !state.is_empty() || !state.waiting.note_watched_use() {
@@ -138,11 +135,10 @@ impl Socket {
             }
             let read;
             (state, read) = self.guarded(state, |state| state.read(&mut self.turn()));
-            if self.signal.has_fired() {
+            if !self.signal.end_quietly() {
                 break;
             }
             if read.is_pending() {
-                self.signal.end();
                 let _replaced = state.waiting.read(user.waker());
                 drop(state);
                 return Poll::Pending;
