@@ -4,4 +4,5 @@
 
 mod orders;
 mod rig;
+mod sessions;
 mod threads;

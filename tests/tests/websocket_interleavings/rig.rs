@@ -16,8 +16,9 @@ use fulmar::net::{
     Answer, BoxFuture, Connecting, Endpoint, Family, Fault, Net, Sleep, SocketOptions, Stream,
     WriteBuf,
 };
+use fulmar::session::State;
 use fulmar::websocket::{Keepalive, WebSocket, WebSocketBuilder};
-use fulmar::{Client, Instant};
+use fulmar::{Backoff, Client, Instant, Session};
 use fulmar_tests::websocket::{client_frames, frame};
 
 /// What the client and the test share.
@@ -175,6 +176,20 @@ impl Rig {
             }
             assert!(tasks.run_one() || root.is_set(), "it stands still");
         }
+    }
+
+    /// Opens a session, and says what runs its tasks.
+    pub(crate) fn open_session(&self) -> (Session, Tasks) {
+        let client = Client::new(self.clone());
+        let session = client
+            .websocket("ws://192.0.2.1/")
+            .reconnect(Backoff::default())
+            .open();
+        let mut tasks = Tasks::new(self.clone());
+        while session.state() != State::Open {
+            assert!(tasks.run_one(), "it stands still");
+        }
+        (session, tasks)
     }
 }
 
