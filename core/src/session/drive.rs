@@ -128,7 +128,7 @@ impl Session {
     /// The server ended the transport.
     pub fn handle_eof(&mut self, now: Instant, rng: &mut dyn Rng) {
         if let Some(ws) = &mut self.connection {
-            ws.handle_eof(now);
+            ws.handle_eof();
         }
         self.lose_if_done(now, rng);
     }
@@ -136,7 +136,7 @@ impl Session {
     /// The transport failed.
     pub fn handle_fault(&mut self, now: Instant, kind: FaultKind, rng: &mut dyn Rng) {
         if let Some(ws) = &mut self.connection {
-            ws.handle_fault(now, kind);
+            ws.handle_fault(kind);
         }
         self.lose_if_done(now, rng);
     }
