@@ -242,27 +242,12 @@ impl Session {
     }
 
     /// Subscriptions have no number, and nobody to tell.
-    fn tell_receipts(&mut self, receipts: Vec<(MessageId, Receipt)>) {
+    pub(super) fn tell_receipts(&mut self, receipts: Vec<(MessageId, Receipt)>) {
         for (id, receipt) in receipts {
             if id != MessageId(0) {
                 self.tell(Event::Receipt { id, receipt });
             }
         }
-    }
-
-    pub(super) fn acknowledge(&mut self, id: MessageId, before: bool) -> bool {
-        let mut acked = Vec::new();
-        let mut receipts = |id, receipt| acked.push((id, receipt));
-        let mut found = self.flight.ack(id, before, &mut self.outbox, &mut receipts);
-        if !found {
-            // Its connection was lost, and it waits to be sent again.
-            found = self.outbox.remove_sent(id);
-            if found {
-                acked.push((id, Receipt::Acked));
-            }
-        }
-        self.tell_receipts(acked);
-        found
     }
 
     pub(super) fn replay_at(&self) -> Instant {
