@@ -178,22 +178,7 @@ impl Session {
             let Some(entry) = self.next_message(now) else {
                 break;
             };
-            let message = entry.outgoing.message.clone();
-            let compress = entry.outgoing.compress;
-            let (id, count) = (entry.id, entry.redelivery);
-            self.flight.launch(entry);
-            self.silence.handle_output(now);
-            if let Some(ws) = &mut self.connection {
-                // It is ready.
-                let _ = ws.send(message, compress, tx, rng);
-                if !ws.is_sending() {
-                    self.flight.whole(ws.written());
-                    self.outbox.release_current();
-                }
-            }
-            if count > 0 {
-                self.tell(Event::Redelivered { id, count });
-            }
+            self.give(now, entry, tx, rng);
         }
         self.open_when_synced();
         self.note_written(tx);
@@ -228,6 +213,26 @@ impl Session {
         let entry = self.outbox.pop(now, held, &mut dropped);
         self.tell_dropped(dropped);
         entry
+    }
+
+    /// Gives a message to the connection, which is ready.
+    fn give(&mut self, now: Instant, entry: Entry, tx: &mut WriteBuf, rng: &mut dyn Rng) {
+        let message = entry.outgoing.message.clone();
+        let compress = entry.outgoing.compress;
+        let (id, count) = (entry.id, entry.redelivery);
+        self.flight.launch(entry);
+        self.silence.handle_output(now);
+        if let Some(ws) = &mut self.connection {
+            // It takes the message.
+            let _ = ws.send(message, compress, tx, rng);
+            if !ws.is_sending() {
+                self.flight.whole(ws.written());
+                self.outbox.release_current();
+            }
+        }
+        if count > 0 {
+            self.tell(Event::Redelivered { id, count });
+        }
     }
 
     /// Receipts for what the transport took.
