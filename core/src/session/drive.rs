@@ -128,7 +128,7 @@ impl Session {
     /// The server ended the transport.
     pub fn handle_eof(&mut self, now: Instant, rng: &mut dyn Rng) {
         if let Some(ws) = &mut self.connection {
-            ws.handle_eof(now);
+            ws.handle_eof();
         }
         self.lose_if_done(now, rng);
     }
@@ -136,7 +136,7 @@ impl Session {
     /// The transport failed.
     pub fn handle_fault(&mut self, now: Instant, kind: FaultKind, rng: &mut dyn Rng) {
         if let Some(ws) = &mut self.connection {
-            ws.handle_fault(now, kind);
+            ws.handle_fault(kind);
         }
         self.lose_if_done(now, rng);
     }
@@ -178,22 +178,7 @@ impl Session {
             let Some(entry) = self.next_message(now) else {
                 break;
             };
-            let message = entry.outgoing.message.clone();
-            let compress = entry.outgoing.compress;
-            let (id, count) = (entry.id, entry.redelivery);
-            self.flight.launch(entry);
-            self.silence.handle_output(now);
-            if let Some(ws) = &mut self.connection {
-                // It is ready.
-                let _ = ws.send(message, compress, tx, rng);
-                if !ws.is_sending() {
-                    self.flight.whole(ws.written());
-                    self.outbox.release_current();
-                }
-            }
-            if count > 0 {
-                self.tell(Event::Redelivered { id, count });
-            }
+            self.give(now, entry, tx, rng);
         }
         self.open_when_synced();
         self.note_written(tx);
@@ -230,6 +215,26 @@ impl Session {
         entry
     }
 
+    /// Gives a message to the connection, which is ready.
+    fn give(&mut self, now: Instant, entry: Entry, tx: &mut WriteBuf, rng: &mut dyn Rng) {
+        let message = entry.outgoing.message.clone();
+        let compress = entry.outgoing.compress;
+        let (id, count) = (entry.id, entry.redelivery);
+        self.flight.launch(entry);
+        self.silence.handle_output(now);
+        if let Some(ws) = &mut self.connection {
+            // It takes the message.
+            let _ = ws.send(message, compress, tx, rng);
+            if !ws.is_sending() {
+                self.flight.whole(ws.written());
+                self.outbox.release_current();
+            }
+        }
+        if count > 0 {
+            self.tell(Event::Redelivered { id, count });
+        }
+    }
+
     /// Receipts for what the transport took.
     fn note_written(&mut self, tx: &WriteBuf) {
         if let Some(ws) = &self.connection {
@@ -242,27 +247,12 @@ impl Session {
     }
 
     /// Subscriptions have no number, and nobody to tell.
-    fn tell_receipts(&mut self, receipts: Vec<(MessageId, Receipt)>) {
+    pub(super) fn tell_receipts(&mut self, receipts: Vec<(MessageId, Receipt)>) {
         for (id, receipt) in receipts {
             if id != MessageId(0) {
                 self.tell(Event::Receipt { id, receipt });
             }
         }
-    }
-
-    pub(super) fn acknowledge(&mut self, id: MessageId, before: bool) -> bool {
-        let mut acked = Vec::new();
-        let mut receipts = |id, receipt| acked.push((id, receipt));
-        let mut found = self.flight.ack(id, before, &mut self.outbox, &mut receipts);
-        if !found {
-            // Its connection was lost, and it waits to be sent again.
-            found = self.outbox.remove_sent(id);
-            if found {
-                acked.push((id, Receipt::Acked));
-            }
-        }
-        self.tell_receipts(acked);
-        found
     }
 
     pub(super) fn replay_at(&self) -> Instant {

@@ -2,7 +2,8 @@
 //! of every message what became of it.
 //!
 //! ```text
-//! session        the machine: commands and queries; drive: connections and bytes; loss: their end
+//! session        the machine: commands and queries; sending: messages and acknowledgements
+//! drive          connections and bytes; loss: their end
 //! close_table    what close codes mean; ws::HandshakeTable has the statuses
 //! reconnect      attempts and delays
 //! outbox         messages that wait, in three lanes; flight: those that are under way
@@ -22,6 +23,7 @@ mod loss;
 mod outbox;
 mod outgoing;
 mod reconnect;
+mod sending;
 #[expect(clippy::module_inception, reason = "it holds the machine")]
 mod session;
 mod silence;

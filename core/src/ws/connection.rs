@@ -244,13 +244,13 @@ impl Connection {
     }
 
     /// The server ended the transport.
-    pub fn handle_eof(&mut self, now: Instant) {
-        self.end(now, Cause::Eof);
+    pub fn handle_eof(&mut self) {
+        self.end(Cause::Eof);
     }
 
     /// The transport failed, in either direction.
-    pub fn handle_fault(&mut self, now: Instant, kind: FaultKind) {
-        self.end(now, Cause::Fault(kind));
+    pub fn handle_fault(&mut self, kind: FaultKind) {
+        self.end(Cause::Fault(kind));
     }
 
     /// Time has passed.
@@ -262,7 +262,7 @@ impl Connection {
             return;
         }
         if self.until <= now {
-            self.expire(now);
+            self.expire();
         }
         if self.state == State::Open {
             if let Err(dead) = self.life.handle_timeout(now, rng) {

@@ -355,3 +355,26 @@ fn a_pong_that_was_not_taken_at_once_follows_while_somebody_reads() {
     });
     run.expect();
 }
+
+#[test]
+fn a_message_that_came_while_nobody_read_is_received_at_once() {
+    let mut sim = Sim::seeded(24);
+    serve(&sim, |mut peer| async move {
+        peer.send(0x81, "first").await?;
+        peer.conn.sleep(ms(100)).await;
+        peer.send(0x81, "second").await?;
+        peer.echo().await
+    });
+    let ws = opened(&sim, |ws| ws);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let mut ws = ws.await;
+        assert_eq!(text(ws.recv().await.unwrap()), "first");
+        // The keeper has looked by then, and goes on looking.
+        handle.sleep(ms(300)).await;
+        let begun = handle.now();
+        assert_eq!(text(ws.recv().await.unwrap()), "second");
+        assert_eq!(handle.now(), begun);
+    });
+    run.expect();
+}

@@ -6,7 +6,7 @@
 //!        its actions: dial, hang up
 //!        the dial, one write, one read: whichever there is
 //!        nothing moved: a deadline of the machine that is due, else sleep until the next
-//! then, where it still moves, a deadline that is due
+//! then, where it still moves, one read, its actions, and a deadline that is due
 //! ```
 //!
 //! Invariants
@@ -326,8 +326,14 @@ impl Future for Driver {
                 return Poll::Pending;
             }
         }
-        // What comes may have no end; deadlines have.
-        self.tell_time();
+        // What goes may have no end, so that nothing was read; nor what comes. Deadlines have.
+        if this.news.is_none() {
+            this.read(cx);
+        }
+        if this.run_machine(cx) {
+            return Poll::Ready(());
+        }
+        this.tell_time();
         cx.waker().wake_by_ref();
         Poll::Pending
     }

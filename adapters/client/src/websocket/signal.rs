@@ -43,15 +43,18 @@ impl Signal {
         }
     }
 
-    /// Somebody begins to drive, or does already. Called under the lock, as is [`end`](Self::end).
+    /// Somebody begins to drive, or does already. Called under the lock, as is what
+    /// ends it.
     pub(super) fn begin(&self) {
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
         let _ = self.phase.compare_exchange(IDLE, DRIVEN, success, failure);
     }
 
-    /// Whether the transport had news since.
-    pub(super) fn has_fired(&self) -> bool {
-        self.phase.load(Ordering::Acquire) == FIRED
+    /// They are done, where the transport had no news meanwhile; else false, and they are not.
+    pub(super) fn end_quietly(&self) -> bool {
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        let phase = self.phase.compare_exchange(DRIVEN, IDLE, success, failure);
+        phase.is_ok()
     }
 
     /// They are done. True where the transport had news meanwhile.
@@ -59,11 +62,12 @@ impl Signal {
         self.phase.swap(IDLE, Ordering::AcqRel) == FIRED
     }
 
-    /// Notes news of the transport, where somebody drives.
+    /// Notes news of the transport, where somebody drives. It writes although that is noted already:
+    /// who ends sees what came before each note.
     fn note(&self) -> bool {
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
-        let phase = self.phase.compare_exchange(DRIVEN, FIRED, success, failure);
-        matches!(phase, Ok(_) | Err(FIRED))
+        let noted = |phase| (phase != IDLE).then_some(FIRED);
+        self.phase.fetch_update(success, failure, noted).is_ok()
     }
 }
 

@@ -128,21 +128,17 @@ impl Socket {
         // A message that is there, or comes with one read, takes no clock and concerns nobody else.
         loop {
             if let Some(message) = state.poll_short(&self.net) {
-                if has_read {
-                    self.signal.end();
-                }
                 return Poll::Ready(Some(message));
             }
-            if has_read || !state.is_drained() || !state.waiting.note_watched_use() {
+            if has_read || !state.is_empty() || !state.waiting.note_watched_use() {
                 break;
             }
             let read;
             (state, read) = self.guarded(state, |state| state.read(&mut self.turn()));
-            if self.signal.has_fired() {
+            if !self.signal.end_quietly() {
                 break;
             }
             if read.is_pending() {
-                self.signal.end();
                 let _replaced = state.waiting.read(user.waker());
                 drop(state);
                 return Poll::Pending;
@@ -315,7 +311,7 @@ impl Socket {
                 let _ = state.machine.close(turn.now(), CloseCode::GOING_AWAY, "");
                 state.transmit(turn);
             }
-            state.machine.handle_fault(turn.now(), kind);
+            state.machine.handle_fault(kind);
         });
     }
 
@@ -334,9 +330,8 @@ struct Panicked<'a>(&'a Socket);
 
 impl Drop for Panicked<'_> {
     fn drop(&mut self) {
-        self.0.drive_use(|state, turn| {
-            let now = turn.now();
-            state.machine.handle_fault(now, FaultKind::Other);
-        });
+        // It asks nobody the time: who panicked may be the clock.
+        self.0
+            .drive_use(|state, _| state.machine.handle_fault(FaultKind::Other));
     }
 }

@@ -129,9 +129,15 @@ impl State {
         Poll::Pending
     }
 
-    /// Nothing comes before something is read.
+    /// Whether the reader gets nothing before something is read.
     #[inline]
-    pub(super) fn is_drained(&self) -> bool {
+    pub(super) fn is_empty(&self) -> bool {
+        self.inbox.is_empty() && self.is_drained()
+    }
+
+    /// Whether nothing that was read is left to be parsed.
+    #[inline]
+    fn is_drained(&self) -> bool {
         self.rx.is_empty() && self.machine.is_open()
     }
 
@@ -213,10 +219,10 @@ impl State {
                 // The keeper has a look soon, which is early enough for what silence is measured by.
                 self.machine.note_input();
             }
-            Poll::Ready(Ok(Read::End(_))) => self.machine.handle_eof(turn.now()),
-            Poll::Ready(Err(fault)) => self.machine.handle_fault(turn.now(), fault.kind),
+            Poll::Ready(Ok(Read::End(_))) => self.machine.handle_eof(),
+            Poll::Ready(Err(fault)) => self.machine.handle_fault(fault.kind),
             Poll::Pending => match self.fault.take() {
-                Some(kind) => self.machine.handle_fault(turn.now(), kind),
+                Some(kind) => self.machine.handle_fault(kind),
                 None => return Poll::Pending,
             },
         }

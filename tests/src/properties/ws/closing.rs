@@ -62,8 +62,8 @@ fn server(bench: &mut Bench, script: &mut Script<'_>) {
         6 => bench.ws.pause(bench.now),
         7 => bench.ws.resume(bench.now),
         8 => assert!(bench.ws.close(bench.now, CloseCode::GOING_AWAY, "").is_ok()),
-        9 if script.below(4) == 0 => bench.ws.handle_eof(bench.now),
-        10 if script.below(4) == 0 => bench.ws.handle_fault(bench.now, FaultKind::Reset),
+        9 if script.below(4) == 0 => bench.ws.handle_eof(),
+        10 if script.below(4) == 0 => bench.ws.handle_fault(FaultKind::Reset),
         _ => {}
     }
 }
