@@ -69,16 +69,21 @@ impl Socket {
         section: impl FnOnce(&mut State, &mut Turn<'_>) -> R,
     ) -> R {
         let mut turn = self.turn();
-        let (mut state, result) = self.guarded(state, |state| section(state, &mut turn));
+        let (state, result) = self.guarded(state, |state| section(state, &mut turn));
         let has_fired = self.signal.end();
+        if has_fired || state.has_news() {
+            Self::tell(state, has_fired);
+        }
+        result
+    }
+
+    #[inline(never)]
+    fn tell(mut state: MutexGuard<'_, State>, has_fired: bool) {
         let spent = state.take_spent();
         let wakers = state.tell(has_fired);
         drop(state);
         spent.into_iter().for_each(Transport::discard);
-        if let Some(wakers) = wakers {
-            wakers.wake();
-        }
-        result
+        wakers.wake();
     }
 
     /// Runs a section that may call the transport, which is anybody's code.

@@ -203,13 +203,13 @@ impl State {
         let Some(transport) = &mut self.transport else {
             return Poll::Pending;
         };
-        let long = self.machine.wanted(&self.rx);
-        let room = self.rx.capacity() - self.rx.len();
+        let mut room = self.rx.capacity() - self.rx.len();
         // Short messages share a buffer until half of what a read asks for is used up.
-        if room < long || room < self.read_size / 2 {
+        if room < self.read_size / 2 || room < self.machine.wanted(&self.rx) {
+            let long = self.machine.wanted(&self.rx);
             self.rx.reserve(self.read_size.max(long));
+            room = self.rx.capacity() - self.rx.len();
         }
-        let room = self.rx.capacity() - self.rx.len();
         let wire = transport.h1.wire_mut();
         match wire.poll_read(&mut turn.cx, &mut self.rx, || Phase::Body) {
             Poll::Ready(Ok(Read::Data(n))) => {
@@ -356,24 +356,24 @@ impl State {
         self.transport.take()
     }
 
-    /// Whom what happened concerns. `has_fired`: the transport had news meanwhile.
+    /// Whether what happened concerns anybody else.
     #[inline]
-    pub(super) fn tell(&mut self, has_fired: bool) -> Option<Wakers> {
-        let is_quiet = self.machine.closed().is_none()
-            && self.inbox.is_empty()
-            && self.want.is_none()
-            && !(has_fired | self.ponged | self.unattended)
-            && !self.waiting.is_left()
-            && self.due() >= self.sleeps_until;
-        (!is_quiet).then(|| self.tell_news(has_fired))
+    pub(super) fn has_news(&self) -> bool {
+        self.machine.closed().is_some()
+            || !self.inbox.is_empty()
+            || self.want.is_some()
+            || self.ponged
+            || self.unattended
+            || self.waiting.is_left()
+            || self.due() < self.sleeps_until
     }
 
     fn due(&self) -> Instant {
         self.machine.poll_timeout().unwrap_or(Instant::MAX)
     }
 
-    #[inline(never)]
-    fn tell_news(&mut self, has_fired: bool) -> Wakers {
+    /// Whom what happened concerns. `has_fired`: the transport had news meanwhile.
+    pub(super) fn tell(&mut self, has_fired: bool) -> Wakers {
         let has_ended = self.machine.closed().is_some();
         let is_left = has_fired && self.is_output_left();
         let news = News {
