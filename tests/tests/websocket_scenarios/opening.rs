@@ -335,3 +335,22 @@ fn who_comes_when_there_are_as_many_as_may_be_waits_for_one_to_end() {
     });
     run.expect();
 }
+
+#[test]
+fn compression_that_there_is_not_fails_the_opening_and_is_not_mended() {
+    use fulmar_sim::websocket::Compression;
+    let mut sim = Sim::seeded(1);
+    let client = client(&sim);
+    let run = sim.run(async move {
+        for (compression, named) in [
+            (Compression::new().level(12), "level of 12"),
+            (Compression::new().window_bits(16), "window bits of 16"),
+        ] {
+            let opening = client.websocket(URL).compression(compression);
+            let error = opening.connect().await.unwrap_err();
+            assert_eq!(error.kind(), Kind::Builder, "{error}");
+            assert!(error.to_string().contains(named), "{error}");
+        }
+    });
+    run.expect();
+}
