@@ -207,11 +207,16 @@ impl Config {
         self
     }
 
-    /// What statuses of handshakes mean.
+    /// What statuses of handshakes mean, and which of them are redirects to follow.
     #[must_use]
     pub fn handshakes(mut self, table: HandshakeTable) -> Self {
         self.handshakes = table;
         self
+    }
+
+    /// What was set of that: a driver needs it to know redirects.
+    pub fn handshake_table(&self) -> &HandshakeTable {
+        &self.handshakes
     }
 
     /// A word on close codes before the table's, by the reason that came with them. Some servers
