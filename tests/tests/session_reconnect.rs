@@ -369,3 +369,20 @@ fn a_delay_that_would_end_too_late_is_not_waited_for() {
         assert_eq!(bench.session.poll_timeout().is_none(), stops, "{wait}");
     }
 }
+
+#[test]
+fn the_time_for_attempts_begins_with_the_first_loss_though_the_server_never_said_a_word() {
+    let mut bench = Bench::open(Config::new().max_elapsed(secs(900)));
+    bench.pass_to(at(3_600_000));
+    bench.drop_connection();
+    assert_eq!(bench.session.state(), State::Backoff);
+    while bench.session.state() != State::Stopped {
+        bench.reconnect();
+        // Long enough to be stable, had it said a word.
+        let then = bench.now + secs(100);
+        bench.pass_to(then);
+        bench.drop_connection();
+    }
+    let over = bench.now - at(3_600_000);
+    assert!(over > secs(600) && over < secs(1100), "{over:?}");
+}
