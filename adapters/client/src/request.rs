@@ -250,7 +250,15 @@ impl RequestBuilder {
 
     #[inline]
     pub(crate) fn at(client: Client, method: Method, url: Result<Url, Error>) -> Self {
-        let parts = url.map(|url| Parts::new(method, url));
+        let parts = url.map(|mut url| {
+            let login = url.take_login();
+            let mut parts = Parts::new(method, url);
+            if let Some(login) = login {
+                let login = HeaderValue::clone(&login);
+                parts.headers_mut().insert(AUTHORIZATION, login);
+            }
+            parts
+        });
         Self { client, parts }
     }
 
@@ -271,7 +279,8 @@ impl RequestBuilder {
         })
     }
 
-    /// Adds a header field. A field of the same name among the client's defaults is replaced by it.
+    /// Adds a header field. A field of the same name among the client's defaults is replaced by it;
+    /// `Authorization` replaces any before it, that of the URL's user information included.
     pub fn header<K, V>(self, name: K, value: V) -> Self
     where
         HeaderName: TryFrom<K>,
@@ -681,7 +690,12 @@ where
     <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
 {
     let (name, value) = field(name, value)?;
-    headers.append(name, value);
+    if name == AUTHORIZATION {
+        // RFC 9110 section 11.6.2: there is one. It counts over what a URL's user information says.
+        headers.insert(name, value);
+    } else {
+        headers.append(name, value);
+    }
     Ok(())
 }
 

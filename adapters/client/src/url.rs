@@ -4,31 +4,38 @@ use std::fmt;
 use std::sync::Arc;
 
 use fulmar_core::origin::Scheme;
+use http::header::HeaderValue;
 
+use crate::basic;
 use crate::error::{Error, Kind};
 
 /// An absolute `http` or `https` URL, normalised, in one allocation. Cloning bumps a count.
+///
+/// User information (`user:password@`) is kept apart from it: a request to the URL sends it as
+/// `Authorization: Basic`, unless it has that field of its own, and nothing shows it.
 ///
 /// Parse once what is asked often: `client.get(&url)` then allocates nothing for it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Url {
     text: Arc<str>,
     scheme: Scheme,
-    /// Where host, port and path end; the fragment was dropped.
-    host_start: u16,
+    /// Where host and port end; the fragment was dropped.
     host_end: u16,
     origin_end: u16,
     port: u16,
+    /// The value of `Authorization` that the user information stands for, marked sensitive.
+    login: Option<Arc<HeaderValue>>,
 }
 
 impl Url {
     /// Parses a URL. A plain ASCII one is recognised in one pass; anything else goes through the
-    /// WHATWG parser of the `url` crate. User information and fragment are dropped.
+    /// WHATWG parser of the `url` crate. The fragment is dropped.
     ///
     /// # Errors
     ///
     /// `Kind::Request` where the text is no URL, has no host, is neither `http` nor `https`, or has
-    /// a raw space or control character in it.
+    /// a raw space or control character in it, or where its user information cannot be sent as
+    /// Basic credentials: a colon in the name, a control character, or not UTF-8.
     pub fn parse(text: &str) -> Result<Self, Error> {
         match plain(text) {
             Some(shape) => Ok(shape.with(Arc::from(text))),
@@ -50,6 +57,7 @@ impl Url {
         {
             return Ok(Self {
                 text: Arc::from(text),
+                login: None,
                 ..*known
             });
         }
@@ -65,13 +73,18 @@ impl Url {
             return Err(refuse(format!("{shown:?}: a space or control character")));
         }
         let mut url = url::Url::parse(text).map_err(|e| refuse(format!("{shown:?}: {e}")))?;
+        let login = login(&url).ok_or_else(|| {
+            refuse(format!(
+                "{shown:?}: user information that Basic cannot send"
+            ))
+        })?;
         url.set_fragment(None);
         // Neither can fail on a URL that has a host.
         let _ = url.set_username("");
         let _ = url.set_password(None);
         let normal = url.as_str();
         if let Some(shape) = plain(normal) {
-            return Ok(shape.with(Arc::from(normal)));
+            return Ok(shape.with(Arc::from(normal)).with_login(login));
         }
         let scheme = match url.scheme() {
             "http" => Scheme::Http,
@@ -86,27 +99,37 @@ impl Url {
         if host.len() > 255 {
             return Err(refuse(format!("a host name of {} bytes", host.len())));
         }
-        let host_start = scheme.as_str().len() + 3;
-        let host_end = host_start + host.len();
+        let host_end = host_start(scheme) + host.len();
         let port = url.port();
         let origin_end = host_end + port.map_or(0, |port| 1 + port.to_string().len());
         Ok(Shape {
             scheme,
-            host_start,
             host_end,
             origin_end,
             port,
         }
-        .with(Arc::from(normal)))
+        .with(Arc::from(normal))
+        .with_login(login))
     }
 
-    /// What a reference means here, of which `ws` and `wss` are `http` and `https`.
+    fn with_login(self, login: Option<Arc<HeaderValue>>) -> Self {
+        Self { login, ..self }
+    }
+
+    /// What the user information stands for, which is then gone.
+    #[inline]
+    pub(crate) fn take_login(&mut self) -> Option<Arc<HeaderValue>> {
+        self.login.take()
+    }
+
+    /// What a reference means here, of which `ws` and `wss` are `http` and `https`. Its user
+    /// information is the server's, not the user's.
     #[cfg(feature = "websocket")]
     pub(crate) fn join_websocket(&self, reference: &str) -> Result<Self, Error> {
         let wrong = |error| Error::new(Kind::Request).caused_by(error);
         let base = url::Url::parse(self.as_str()).map_err(wrong)?;
         let url = base.join(&http_of(reference)).map_err(wrong)?;
-        Self::parse(url.as_str())
+        Ok(Self::parse(url.as_str())?.with_login(None))
     }
 
     /// Whether it is under TLS.
@@ -127,7 +150,7 @@ impl Url {
 
     /// The host, IPv6 literals in brackets.
     pub fn host(&self) -> &str {
-        &self.text[usize::from(self.host_start)..usize::from(self.host_end)]
+        &self.text[host_start(self.scheme)..usize::from(self.host_end)]
     }
 
     /// The port, the scheme's own where none is written.
@@ -137,7 +160,7 @@ impl Url {
 
     /// `host` or `host:port`, as the `Host` field has it.
     pub fn authority(&self) -> &str {
-        &self.text[usize::from(self.host_start)..usize::from(self.origin_end)]
+        &self.text[host_start(self.scheme)..usize::from(self.origin_end)]
     }
 
     /// `scheme://authority`, the pool's key of a direct connection.
@@ -161,7 +184,6 @@ impl Url {
 /// The offsets of a URL that needs no normalising.
 struct Shape {
     scheme: Scheme,
-    host_start: usize,
     host_end: usize,
     origin_end: usize,
     port: Option<u16>,
@@ -172,12 +194,30 @@ impl Shape {
         Url {
             text,
             scheme: self.scheme,
-            host_start: self.host_start as u16,
             host_end: self.host_end as u16,
             origin_end: self.origin_end as u16,
             port: self.port.unwrap_or(self.scheme.default_port()),
+            login: None,
         }
     }
+}
+
+/// Behind `://`.
+#[inline]
+fn host_start(scheme: Scheme) -> usize {
+    scheme.as_str().len() + 3
+}
+
+/// The user information as a field's value; `None` where Basic cannot send it.
+#[expect(clippy::option_option, reason = "there may be none to send")]
+fn login(url: &url::Url) -> Option<Option<Arc<HeaderValue>>> {
+    if url.username().is_empty() && url.password().is_none() {
+        return Some(None);
+    }
+    let value = basic::of_user_information(url.username(), url.password().unwrap_or_default())?;
+    let mut value = HeaderValue::try_from(value).ok()?;
+    value.set_sensitive(true);
+    Some(Some(Arc::new(value)))
 }
 
 const HOST: u8 = 1;
@@ -214,9 +254,8 @@ fn plain(text: &str) -> Option<Shape> {
         Some(rest) => (Scheme::Http, rest),
         None => (Scheme::Https, text.strip_prefix("https://")?),
     };
-    let host_start = text.len() - rest.len();
     let (host, rest) = plain_host(rest.as_bytes())?;
-    let host_end = host_start + host;
+    let host_end = host_start(scheme) + host;
     let (port, target) = match rest {
         [b':', rest @ ..] => {
             let (port, target) = plain_port(rest)?;
@@ -234,7 +273,6 @@ fn plain(text: &str) -> Option<Shape> {
     }
     Some(Shape {
         scheme,
-        host_start,
         host_end,
         origin_end,
         port,

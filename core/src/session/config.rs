@@ -120,8 +120,9 @@ impl Config {
         self
     }
 
-    /// How long after the loss of the last stable connection another failure is followed by an
-    /// attempt, after its delay. Default 15 min.
+    /// How long after the loss of the last stable connection the last attempt may begin. Where the
+    /// delay before the next one would end later, be it the backoff's or the server's `Retry-After`,
+    /// the session stops as exhausted at once. Default 15 min.
     #[must_use]
     pub fn max_elapsed(mut self, elapsed: impl Into<Option<Duration>>) -> Self {
         self.max_elapsed = elapsed.into();
@@ -207,11 +208,16 @@ impl Config {
         self
     }
 
-    /// What statuses of handshakes mean.
+    /// What statuses of handshakes mean, and which of them are redirects to follow.
     #[must_use]
     pub fn handshakes(mut self, table: HandshakeTable) -> Self {
         self.handshakes = table;
         self
+    }
+
+    /// What was set of that: a driver needs it to know redirects.
+    pub fn handshake_table(&self) -> &HandshakeTable {
+        &self.handshakes
     }
 
     /// A word on close codes before the table's, by the reason that came with them. Some servers

@@ -224,13 +224,35 @@ impl Session {
         match pace {
             _ if is_drained => self.stop(StopReason::Closed),
             None => self.stop(ended(action, loss)),
-            Some(_) if self.attempts.is_exhausted(now, &self.config) => {
-                let attempts = self.attempts.count() - 1;
-                let last = loss;
-                self.stop(StopReason::Exhausted { attempts, last });
+            Some(pace) => {
+                let delay = self.delay(pace, past.was_open, retry_after, rng);
+                // Nobody is to wait for an attempt that may not be made.
+                if self.attempts.is_exhausted(now + delay, &self.config) {
+                    let attempts = self.attempts.count() - 1;
+                    let last = loss;
+                    self.stop(StopReason::Exhausted { attempts, last });
+                } else {
+                    self.back_off(now, pace, delay, retry_after);
+                }
             }
-            Some(pace) => self.back_off(now, pace, past.was_open, retry_after, rng),
         }
+    }
+
+    /// How long to wait. At once, but only once: two addresses that refuse in turn are no reason for
+    /// a storm.
+    fn delay(
+        &mut self,
+        pace: Pace,
+        was_open: bool,
+        retry_after: Option<Duration>,
+        rng: &mut dyn Rng,
+    ) -> Duration {
+        self.connect.elsewhere = pace == Pace::Elsewhere && self.alternatives;
+        if self.connect.elsewhere && self.attempts.count() == 1 {
+            return Duration::ZERO;
+        }
+        self.attempts
+            .delay(pace, was_open, retry_after, &self.config, rng)
     }
 
     /// Waits, then connects again.
@@ -238,19 +260,9 @@ impl Session {
         &mut self,
         now: Instant,
         pace: Pace,
-        was_open: bool,
+        delay: Duration,
         retry_after: Option<Duration>,
-        rng: &mut dyn Rng,
     ) {
-        // At once, but only once: two addresses that refuse in turn are no reason for a storm.
-        let elsewhere = pace == Pace::Elsewhere && self.alternatives;
-        let delay = if elsewhere && self.attempts.count() == 1 {
-            Duration::ZERO
-        } else {
-            self.attempts
-                .delay(pace, was_open, retry_after, &self.config, rng)
-        };
-        self.connect.elsewhere = elsewhere;
         self.state = State::Backoff;
         self.until = now + delay;
         let attempt = self.attempts.count();

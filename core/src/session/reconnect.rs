@@ -47,11 +47,17 @@ impl Attempts {
     /// that would follow. Whether it was stable is decided now, without a timer, so that a server
     /// which accepts and drops is never taken for a working one.
     pub(super) fn lost(&mut self, now: Instant, past: Past, config: &Config) {
-        if past.was_open && past.heard && past.uptime >= config.stable_after {
+        let lasted = past.was_open && past.uptime >= config.stable_after;
+        if lasted && past.heard {
             *self = Self {
                 since: now,
                 ..Self::default()
             };
+        } else if lasted && self.count == 0 {
+            // A server that has nothing to say is no working one for the count, but there was no
+            // trouble before its loss either: the time for attempts begins with the trouble. Only
+            // once, or a server that accepts, waits and drops would have all the time there is.
+            self.since = now;
         }
         self.count = self.count.saturating_add(1);
     }

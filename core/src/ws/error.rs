@@ -138,6 +138,17 @@ pub enum ConfigError {
     },
     /// Fragments would be empty.
     Fragment,
+    /// A setting is a number that it cannot be.
+    OutOfRange {
+        /// Which setting.
+        setting: &'static str,
+        /// What it was set to.
+        value: u8,
+        /// The least that it may be.
+        least: u8,
+        /// The most that it may be.
+        most: u8,
+    },
 }
 
 impl fmt::Display for ConfigError {
@@ -159,6 +170,12 @@ impl fmt::Display for ConfigError {
                 "the frame limit of {frame} bytes is larger than the message limit of {message} bytes"
             ),
             Self::Fragment => f.write_str("outgoing fragments must have at least one byte"),
+            Self::OutOfRange {
+                setting,
+                value,
+                least,
+                most,
+            } => write!(f, "the {setting} of {value} is not from {least} to {most}"),
         }
     }
 }

@@ -162,6 +162,35 @@ fn headers_credentials_and_sub_protocols_are_sent_and_one_is_chosen() {
 }
 
 #[test]
+fn user_information_of_the_url_opens_it_and_is_in_no_error() {
+    let mut sim = Sim::seeded(2);
+    sim.serve("api.test:80", |mut conn| async move {
+        while let Some(request) = conn.request().await? {
+            let sent = request.header("authorization");
+            if sent != Some("Basic dXNlcjpzZWNyZXQ=") {
+                conn.respond(401, "who?").await?;
+                continue;
+            }
+            conn.respond(403, "not now").await?;
+        }
+        Ok(())
+    });
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let opening = client.websocket("ws://user:secret@api.test/");
+        assert!(!format!("{opening:?}").contains("secret"));
+        let error = opening.connect().await.unwrap_err();
+        assert_eq!(error.status().unwrap(), 403, "{error}");
+        let shown = format!("{error:#} {error:?}");
+        assert!(
+            !shown.contains("secret") && !shown.contains("dXNl"),
+            "{shown}"
+        );
+    });
+    run.expect();
+}
+
+#[test]
 fn http_urls_are_the_same_by_another_name() {
     let mut sim = Sim::seeded(3);
     echo(&sim);
@@ -303,6 +332,25 @@ fn who_comes_when_there_are_as_many_as_may_be_waits_for_one_to_end() {
             drop(open_with(client.websocket(URL)).await);
         }
         assert_quiet(client.gauges());
+    });
+    run.expect();
+}
+
+#[test]
+fn compression_that_there_is_not_fails_the_opening_and_is_not_mended() {
+    use fulmar_sim::websocket::Compression;
+    let mut sim = Sim::seeded(1);
+    let client = client(&sim);
+    let run = sim.run(async move {
+        for (compression, named) in [
+            (Compression::new().level(12), "level of 12"),
+            (Compression::new().window_bits(16), "window bits of 16"),
+        ] {
+            let opening = client.websocket(URL).compression(compression);
+            let error = opening.connect().await.unwrap_err();
+            assert_eq!(error.kind(), Kind::Builder, "{error}");
+            assert!(error.to_string().contains(named), "{error}");
+        }
     });
     run.expect();
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use fulmar_core::fault::{Fault, FaultKind, Phase};
 use fulmar_core::retry::Retry;
 use fulmar_core::session::{Config, Connect, ConnectFailure, Event, Loss, Session as Machine};
-use fulmar_core::ws::Message;
+use fulmar_core::ws::{HandshakeTable, Message};
 
 use super::common::Common;
 use super::driver::Driver;
@@ -94,6 +94,7 @@ impl SessionBuilder {
         let shared = self.websocket.shared().clone();
         let net = shared.net.clone();
         let invalid = self.config.validate().err();
+        let handshakes = self.config.handshake_table().clone();
         let machine = Machine::new(self.config);
         let common = Common::new(net.clone(), machine, shared.fork_rng());
         let common = Arc::new(common);
@@ -108,6 +109,7 @@ impl SessionBuilder {
             websocket: self.websocket,
             prepare: self.prepare,
             resync: self.resync,
+            handshakes,
         };
         let session = Session::new(common.clone());
         net.spawn(Box::pin(Driver::new(common, shared, opener)));
@@ -120,6 +122,7 @@ pub(super) struct Opener {
     websocket: WebSocketBuilder,
     prepare: Option<Box<Prepare>>,
     pub(super) resync: Option<Box<Resync>>,
+    handshakes: HandshakeTable,
 }
 
 impl Opener {
@@ -134,9 +137,11 @@ impl Opener {
             None => Box::pin(async move { Ok(websocket) }),
             Some(prepare) => prepare(websocket, connect),
         };
+        let handshakes = self.handshakes.clone();
         Box::pin(async move {
             // One loop of attempts within another would multiply them.
-            let mut websocket = prepared.await.map_err(unprepared)?.retry(Retry::never());
+            let websocket = prepared.await.map_err(unprepared)?;
+            let mut websocket = websocket.retry(Retry::never()).handshakes(handshakes);
             if connect.fresh {
                 websocket = websocket.fresh();
             }

@@ -313,8 +313,10 @@ impl Session {
     }
 
     /// Takes no more messages, sends those that wait for up to `drain`, over a new connection if need
-    /// be, and closes (1000). Returns what is left, in the order of sending, 6 s after the drain at
-    /// the latest. Where the session closes already it only waits.
+    /// be, and closes (1000). Returns what is left, in the order of sending, after the drain, the
+    /// [close timeout](crate::websocket::WebSocketBuilder::close_timeout) and a second for the end of
+    /// the transport at the latest: 6 s after the drain, by default. Where the session closes already
+    /// it only waits.
     ///
     /// # Cancel safety
     ///

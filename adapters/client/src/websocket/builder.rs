@@ -8,7 +8,7 @@ use std::time::Duration;
 use fulmar_core::deadline::Timeouts;
 use fulmar_core::retry::Retry;
 use fulmar_core::time::Instant;
-use fulmar_core::ws::{Config, Connection, Keepalive, Limits};
+use fulmar_core::ws::{Config, Connection, HandshakeTable, Keepalive, Limits};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::halves::WebSocket;
@@ -27,6 +27,15 @@ pub struct WebSocketBuilder {
     request: RequestBuilder,
     config: Config,
     protocols: Vec<String>,
+    handshakes: HandshakeTable,
+}
+
+/// What an opening is made of.
+pub(super) struct Parts {
+    pub(super) request: RequestBuilder,
+    pub(super) config: Config,
+    pub(super) protocols: Vec<String>,
+    pub(super) handshakes: HandshakeTable,
 }
 
 impl WebSocketBuilder {
@@ -35,6 +44,7 @@ impl WebSocketBuilder {
             request,
             config: Config::default(),
             protocols: Vec::new(),
+            handshakes: HandshakeTable::default(),
         }
     }
 
@@ -77,6 +87,14 @@ impl WebSocketBuilder {
     /// Offers a sub-protocol; the one offered first is preferred.
     pub fn protocol(mut self, protocol: impl Into<String>) -> Self {
         self.protocols.push(protocol.into());
+        self
+    }
+
+    /// Which statuses are redirects to follow. What else the table says is a
+    /// [session](Self::reconnect)'s to obey, whose own
+    /// [table](crate::session::Config::handshakes) takes the place of this one.
+    pub fn handshakes(mut self, table: HandshakeTable) -> Self {
+        self.handshakes = table;
         self
     }
 
@@ -165,7 +183,7 @@ impl WebSocketBuilder {
     /// `Kind::Protocol` where its answer is not the one to this request, and what
     /// [`RequestBuilder::send`] says.
     ///
-    /// Redirects (301, 302, 303, 307, 308) are followed, five at most, and never from `wss` to `ws`.
+    /// Redirects (301, 302, 303, 307, 308, or what the [table](Self::handshakes) says) are followed, five at most, and never from `wss` to `ws`.
     /// To another origin go no credentials: neither `Authorization` and `Cookie` nor what is marked
     /// sensitive; where the client has such a default header, such a redirect is not followed. One
     /// that is not followed is an error with its status.
@@ -185,6 +203,7 @@ impl WebSocketBuilder {
             request: self.request.again(),
             config: self.config,
             protocols: self.protocols.clone(),
+            handshakes: self.handshakes.clone(),
         }
     }
 
@@ -198,8 +217,13 @@ impl WebSocketBuilder {
         self.request(|request| request.without(addr))
     }
 
-    pub(crate) fn into_parts(self) -> (RequestBuilder, Config, Vec<String>) {
-        (self.request, self.config, self.protocols)
+    pub(super) fn into_parts(self) -> Parts {
+        Parts {
+            request: self.request,
+            config: self.config,
+            protocols: self.protocols,
+            handshakes: self.handshakes,
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -13,11 +13,11 @@ use fulmar_core::retry::parse_retry_after;
 use fulmar_core::session::ConnectFailure;
 use fulmar_core::time::Instant;
 use fulmar_core::ws::{
-    Config, Handshake, HandshakeAction, HandshakeError, HandshakeTable, MAX_REDIRECTS, Negotiated,
-    Offer, is_redirect_allowed,
+    Config, Handshake, HandshakeAction, HandshakeError, MAX_REDIRECTS, Negotiated, Offer,
+    is_redirect_allowed,
 };
 
-use super::builder::WebSocketBuilder;
+use super::builder::{Parts, WebSocketBuilder};
 use super::cap::Pass;
 use super::refused::Refused;
 use super::transport::Transport;
@@ -74,7 +74,12 @@ impl From<Error> for OpenError {
 impl WebSocketBuilder {
     /// Gets a connection and upgrades it.
     pub(crate) async fn open(self) -> Result<Opened, OpenError> {
-        let (mut request, config, protocols) = self.into_parts();
+        let Parts {
+            mut request,
+            config,
+            protocols,
+            handshakes,
+        } = self.into_parts();
         config
             .validate()
             .map_err(|error| OpenError::invalid(Kind::Builder, error))?;
@@ -104,14 +109,15 @@ impl WebSocketBuilder {
                         transport,
                     });
                 }
-                Err(HandshakeError::Status(status)) if is_redirect(status) => {
+                Err(HandshakeError::Status(status)) => {
+                    let is_redirect = handshakes.action(status) == HandshakeAction::Redirect;
                     redirects += 1;
-                    match follow(&request, &response, redirects) {
+                    let next = is_redirect.then(|| follow(&request, &response, redirects));
+                    match next.flatten() {
                         Some(next) => request = next,
-                        None => return Err(refused(response, &shared).await),
+                        None => return Err(refused(response, is_redirect, &shared).await),
                     }
                 }
-                Err(HandshakeError::Status(_)) => return Err(refused(response, &shared).await),
                 Err(error) => return Err(mangled(&response, error)),
             }
         }
@@ -154,10 +160,6 @@ async fn take_turns(
     Ok((of_origin, of_address))
 }
 
-fn is_redirect(status: u16) -> bool {
-    HandshakeTable::default().action(status) == HandshakeAction::Redirect
-}
-
 /// The request to where the response sends it, unless it may not go there. RFC 6455 section 4.1
 /// lets a client follow.
 fn follow(request: &RequestBuilder, response: &Response, redirects: u32) -> Option<RequestBuilder> {
@@ -196,7 +198,7 @@ fn mangled(response: &Response, error: HandshakeError) -> OpenError {
 }
 
 /// The server said something else than 101, and perhaps why.
-async fn refused(mut response: Response, shared: &Shared) -> OpenError {
+async fn refused(mut response: Response, is_redirect: bool, shared: &Shared) -> OpenError {
     let status = response.status();
     let fields = response.head().fields();
     let values = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"retry-after"));
@@ -207,7 +209,7 @@ async fn refused(mut response: Response, shared: &Shared) -> OpenError {
     );
     let error = Error::of_status(status).with_retry_after(retry_after);
     let error = response.error(error);
-    let failure = if is_redirect(status.as_u16()) {
+    let failure = if is_redirect {
         ConnectFailure::Redirect
     } else {
         ConnectFailure::Status {

@@ -130,10 +130,11 @@ pub(in super::super) struct Deflater {
 }
 
 impl Deflater {
-    /// None where the server asks for a window that zlib cannot keep to: messages may always be
-    /// sent as they are.
+    /// None where the server asks for a window that zlib cannot keep to, or nobody has validated
+    /// the settings and zlib would refuse them: messages may always be sent as they are.
     pub(in super::super) fn new(agreed: Agreed, config: &Compression) -> Option<Self> {
-        (agreed.client_bits > 8).then(|| Self {
+        let is_possible = agreed.client_bits > 8 && config.validate().is_ok();
+        is_possible.then(|| Self {
             stream: None,
             config: *config,
             bits: agreed.client_bits,
