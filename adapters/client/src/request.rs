@@ -163,10 +163,21 @@ impl Parts {
     /// client's settings. Once, where the call begins: only then does its URL stay.
     #[inline]
     pub(crate) fn settle(&mut self, settings: &Settings) -> Result<(), Error> {
+        if self.url.has_login() {
+            self.log_in();
+        }
         if self.options.is_none() && settings.profiles.is_empty() {
             return Ok(());
         }
         self.settle_own(settings)
+    }
+
+    /// Adds the credentials that the URL's user information stands for, unless there are others.
+    #[cold]
+    fn log_in(&mut self) {
+        if let Some(login) = self.url.take_login() {
+            self.headers_mut().entry(AUTHORIZATION).or_insert(login);
+        }
     }
 
     #[cold]
@@ -250,16 +261,17 @@ impl RequestBuilder {
 
     #[inline]
     pub(crate) fn at(client: Client, method: Method, url: Result<Url, Error>) -> Self {
-        let parts = url.map(|mut url| {
-            let login = url.take_login();
-            let mut parts = Parts::new(method, url);
-            if let Some(login) = login {
-                let login = HeaderValue::clone(&login);
-                parts.headers_mut().insert(AUTHORIZATION, login);
-            }
-            parts
-        });
+        let parts = url.map(|url| Parts::new(method, url));
         Self { client, parts }
+    }
+
+    /// Adds the credentials that the URL's user information stands for, which a call does by itself.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn log_in(self) -> Self {
+        self.edit(|parts| {
+            parts.log_in();
+            Ok(())
+        })
     }
 
     fn edit(mut self, change: impl FnOnce(&mut Parts) -> Result<(), Error>) -> Self {
@@ -279,8 +291,8 @@ impl RequestBuilder {
         })
     }
 
-    /// Adds a header field. A field of the same name among the client's defaults is replaced by it;
-    /// `Authorization` replaces any before it, that of the URL's user information included.
+    /// Adds a header field. A field of the same name among the client's defaults is replaced by it,
+    /// and `Authorization` also what the URL's user information stands for.
     pub fn header<K, V>(self, name: K, value: V) -> Self
     where
         HeaderName: TryFrom<K>,
@@ -690,12 +702,7 @@ where
     <HeaderValue as TryFrom<V>>::Error: Into<http::Error>,
 {
     let (name, value) = field(name, value)?;
-    if name == AUTHORIZATION {
-        // RFC 9110 section 11.6.2: there is one. It counts over what a URL's user information says.
-        headers.insert(name, value);
-    } else {
-        headers.append(name, value);
-    }
+    headers.append(name, value);
     Ok(())
 }
 

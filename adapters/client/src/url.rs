@@ -17,14 +17,15 @@ use crate::error::{Error, Kind};
 /// Parse once what is asked often: `client.get(&url)` then allocates nothing for it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Url {
+    /// With a login, the value of `Authorization` follows in a line of its own.
     text: Arc<str>,
     scheme: Scheme,
-    /// Where host and port end; the fragment was dropped.
+    has_login: bool,
+    /// Where host, port and path end; the fragment was dropped.
+    host_start: u16,
     host_end: u16,
     origin_end: u16,
     port: u16,
-    /// The value of `Authorization` that the user information stands for, marked sensitive.
-    login: Option<Arc<HeaderValue>>,
 }
 
 impl Url {
@@ -49,6 +50,7 @@ impl Url {
         let Some(known) = known else {
             return Self::parse(text);
         };
+        debug_assert!(!known.has_login, "it was asked for, and its login taken");
         if *known.text == *text {
             return Ok(known.clone());
         }
@@ -57,7 +59,6 @@ impl Url {
         {
             return Ok(Self {
                 text: Arc::from(text),
-                login: None,
                 ..*known
             });
         }
@@ -99,11 +100,13 @@ impl Url {
         if host.len() > 255 {
             return Err(refuse(format!("a host name of {} bytes", host.len())));
         }
-        let host_end = host_start(scheme) + host.len();
+        let host_start = scheme.as_str().len() + 3;
+        let host_end = host_start + host.len();
         let port = url.port();
         let origin_end = host_end + port.map_or(0, |port| 1 + port.to_string().len());
         Ok(Shape {
             scheme,
+            host_start,
             host_end,
             origin_end,
             port,
@@ -112,14 +115,30 @@ impl Url {
         .with_login(login))
     }
 
-    fn with_login(self, login: Option<Arc<HeaderValue>>) -> Self {
-        Self { login, ..self }
+    fn with_login(self, login: Option<String>) -> Self {
+        match login {
+            None => self,
+            Some(login) => Self {
+                text: Arc::from(format!("{}\n{login}", self.text)),
+                has_login: true,
+                ..self
+            },
+        }
     }
 
-    /// What the user information stands for, which is then gone.
+    /// Whether it has user information.
     #[inline]
-    pub(crate) fn take_login(&mut self) -> Option<Arc<HeaderValue>> {
-        self.login.take()
+    pub(crate) fn has_login(&self) -> bool {
+        self.has_login
+    }
+
+    /// What the user information stands for, marked sensitive. The URL is without it then.
+    pub(crate) fn take_login(&mut self) -> Option<HeaderValue> {
+        let (text, login) = self.text.split_once('\n')?;
+        let mut login = HeaderValue::try_from(login).ok()?;
+        login.set_sensitive(true);
+        (self.text, self.has_login) = (Arc::from(text), false);
+        Some(login)
     }
 
     /// What a reference means here, of which `ws` and `wss` are `http` and `https`. Its user
@@ -129,7 +148,9 @@ impl Url {
         let wrong = |error| Error::new(Kind::Request).caused_by(error);
         let base = url::Url::parse(self.as_str()).map_err(wrong)?;
         let url = base.join(&http_of(reference)).map_err(wrong)?;
-        Ok(Self::parse(url.as_str())?.with_login(None))
+        let mut url = Self::parse(url.as_str())?;
+        drop(url.take_login());
+        Ok(url)
     }
 
     /// Whether it is under TLS.
@@ -139,8 +160,18 @@ impl Url {
     }
 
     /// The URL as text.
+    #[inline]
     pub fn as_str(&self) -> &str {
-        &self.text
+        if self.has_login {
+            self.without_login()
+        } else {
+            &self.text
+        }
+    }
+
+    #[cold]
+    fn without_login(&self) -> &str {
+        self.text.lines().next().unwrap_or_default()
     }
 
     /// `http` or `https`.
@@ -150,7 +181,7 @@ impl Url {
 
     /// The host, IPv6 literals in brackets.
     pub fn host(&self) -> &str {
-        &self.text[host_start(self.scheme)..usize::from(self.host_end)]
+        &self.text[usize::from(self.host_start)..usize::from(self.host_end)]
     }
 
     /// The port, the scheme's own where none is written.
@@ -160,7 +191,7 @@ impl Url {
 
     /// `host` or `host:port`, as the `Host` field has it.
     pub fn authority(&self) -> &str {
-        &self.text[host_start(self.scheme)..usize::from(self.origin_end)]
+        &self.text[usize::from(self.host_start)..usize::from(self.origin_end)]
     }
 
     /// `scheme://authority`, the pool's key of a direct connection.
@@ -170,6 +201,13 @@ impl Url {
 
     /// Path and query, as the request line has it; `/` where there is none.
     pub fn target(&self) -> &str {
+        let target = self.target_and_login();
+        target.split('\n').next().unwrap_or(target)
+    }
+
+    /// The target alone, where the login was taken.
+    #[inline]
+    pub(crate) fn target_and_login(&self) -> &str {
         match &self.text[usize::from(self.origin_end)..] {
             "" => "/",
             target => target,
@@ -177,6 +215,7 @@ impl Url {
     }
 
     pub(crate) fn text(&self) -> Arc<str> {
+        debug_assert!(!self.has_login, "it is asked for, and its login taken");
         self.text.clone()
     }
 }
@@ -184,6 +223,7 @@ impl Url {
 /// The offsets of a URL that needs no normalising.
 struct Shape {
     scheme: Scheme,
+    host_start: usize,
     host_end: usize,
     origin_end: usize,
     port: Option<u16>,
@@ -194,30 +234,23 @@ impl Shape {
         Url {
             text,
             scheme: self.scheme,
+            has_login: false,
+            host_start: self.host_start as u16,
             host_end: self.host_end as u16,
             origin_end: self.origin_end as u16,
             port: self.port.unwrap_or(self.scheme.default_port()),
-            login: None,
         }
     }
 }
 
-/// Behind `://`.
-#[inline]
-fn host_start(scheme: Scheme) -> usize {
-    scheme.as_str().len() + 3
-}
-
 /// The user information as a field's value; `None` where Basic cannot send it.
 #[expect(clippy::option_option, reason = "there may be none to send")]
-fn login(url: &url::Url) -> Option<Option<Arc<HeaderValue>>> {
-    if url.username().is_empty() && url.password().is_none() {
+fn login(url: &url::Url) -> Option<Option<String>> {
+    let password = url.password();
+    if url.username().is_empty() && password.is_none() {
         return Some(None);
     }
-    let value = basic::of_user_information(url.username(), url.password().unwrap_or_default())?;
-    let mut value = HeaderValue::try_from(value).ok()?;
-    value.set_sensitive(true);
-    Some(Some(Arc::new(value)))
+    basic::of_user_information(url.username(), password.unwrap_or_default()).map(Some)
 }
 
 const HOST: u8 = 1;
@@ -254,8 +287,9 @@ fn plain(text: &str) -> Option<Shape> {
         Some(rest) => (Scheme::Http, rest),
         None => (Scheme::Https, text.strip_prefix("https://")?),
     };
+    let host_start = text.len() - rest.len();
     let (host, rest) = plain_host(rest.as_bytes())?;
-    let host_end = host_start(scheme) + host;
+    let host_end = host_start + host;
     let (port, target) = match rest {
         [b':', rest @ ..] => {
             let (port, target) = plain_port(rest)?;
@@ -273,6 +307,7 @@ fn plain(text: &str) -> Option<Shape> {
     }
     Some(Shape {
         scheme,
+        host_start,
         host_end,
         origin_end,
         port,
@@ -359,13 +394,13 @@ fn is_plain_target(target: &[u8]) -> bool {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.text, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 

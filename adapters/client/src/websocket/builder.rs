@@ -219,7 +219,7 @@ impl WebSocketBuilder {
 
     pub(super) fn into_parts(self) -> Parts {
         Parts {
-            request: self.request,
+            request: self.request.log_in(),
             config: self.config,
             protocols: self.protocols,
             handshakes: self.handshakes,
@@ -257,6 +257,7 @@ impl fmt::Debug for WebSocketBuilder {
             .field("request", &self.request)
             .field("config", &self.config)
             .field("protocols", &self.protocols)
+            .field("handshakes", &self.handshakes)
             .finish()
     }
 }

@@ -62,11 +62,11 @@ pub fn i5_5_limits_are_always_reached(data: &[u8]) {
     while bench.session.state() != State::Stopped {
         bench.wait();
         let begun = bench.now.since_origin();
-        let overdue = time.is_some_and(|time| begun - since > time);
+        let overdue = time.is_some_and(|time| begun.saturating_sub(since) > time);
         assert!(!overdue, "I5.5: an attempt at {}", bench.now);
         attempt(&mut bench, &mut script);
         let now = bench.now.since_origin();
-        if lost == 0 && now - begun >= STABLE {
+        if lost == 0 && now.saturating_sub(begun) >= STABLE {
             since = now;
         }
         lost += 1;
@@ -74,7 +74,7 @@ pub fn i5_5_limits_are_always_reached(data: &[u8]) {
         assert!(most.is_none_or(|most| lost <= most + 1), "I5.5: {lost}");
     }
     let over = time.is_some_and(|time| {
-        let after = bench.now.since_origin() - since;
+        let after = bench.now.since_origin().saturating_sub(since);
         assert!(after <= time + LONGEST, "I5.5: stopped after {after:?}");
         after + LONGEST_DELAY > time
     });
