@@ -148,6 +148,30 @@ impl Backoff {
         Duration::from_nanos(nanos)
     }
 
+    /// The same, of at least `floor`. Full jitter is even from there on. What is below it by itself
+    /// is drawn evenly from it to its double: raised to it, clients that failed together would
+    /// return together.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn delay_from(
+        &self,
+        floor: Duration,
+        n: u32,
+        previous: Duration,
+        rng: &mut dyn Rng,
+    ) -> Duration {
+        let floor = saturating_nanos(floor);
+        let twice = floor.saturating_mul(2);
+        if self.jitter == Jitter::Full {
+            return Duration::from_nanos(uniform(rng, floor, self.expo(n).max(twice)));
+        }
+        let delay = self.delay(n, previous, rng);
+        if saturating_nanos(delay) < floor {
+            Duration::from_nanos(uniform(rng, floor, twice))
+        } else {
+            delay
+        }
+    }
+
     /// The longest delay there can be.
     pub fn max_delay(&self) -> Duration {
         Duration::from_nanos(match self.jitter {

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::Path;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -289,6 +289,7 @@ pub struct Route {
     via: Option<Origin>,
     profile: u32,
     socket: Option<Arc<Path>>,
+    avoid: Option<IpAddr>,
 }
 
 impl Route {
@@ -300,13 +301,15 @@ impl Route {
             via: None,
             profile: 0,
             socket: None,
+            avoid: None,
         }
     }
 
     /// The same route through a proxy.
     #[must_use]
     pub fn with_via(self, via: Origin) -> Self {
-        Self::keyed(self.origin, Some(via), self.profile, self.socket)
+        let via = Some(via);
+        Self { via, ..self }.keyed()
     }
 
     /// The same route in another manner. The number stands for whatever the client distinguishes:
@@ -314,13 +317,21 @@ impl Route {
     /// default.
     #[must_use]
     pub fn with_profile(self, profile: u32) -> Self {
-        Self::keyed(self.origin, self.via, profile, self.socket)
+        Self { profile, ..self }.keyed()
     }
 
     /// The same route over the unix socket at `path`, whatever address the origin has.
     #[must_use]
     pub fn with_unix_socket(self, path: Arc<Path>) -> Self {
-        Self::keyed(self.origin, self.via, self.profile, Some(path))
+        let socket = Some(path);
+        Self { socket, ..self }.keyed()
+    }
+
+    /// The same route, but to this address only where the origin has no other.
+    #[must_use]
+    pub fn without(self, addr: IpAddr) -> Self {
+        let avoid = Some(addr.to_canonical());
+        Self { avoid, ..self }.keyed()
     }
 
     /// The origin at the end.
@@ -348,26 +359,25 @@ impl Route {
         &self.key
     }
 
-    fn keyed(origin: Origin, via: Option<Origin>, profile: u32, socket: Option<Arc<Path>>) -> Self {
-        // Origins hold no space and no `#`, and the path comes last, escaped so that paths
-        // that differ look different: hence no two routes share a key.
-        let mut key = match (&via, profile) {
+    fn keyed(self) -> Self {
+        // Origins hold no space and no `#`, a space and `!` begin an address alone, and the path
+        // comes last, escaped so that paths that differ look different: hence no two routes share a
+        // key.
+        let origin = &self.origin;
+        let mut key = match (&self.via, self.profile) {
             (None, 0) => Arc::clone(&origin.text),
             (None, profile) => format!("{origin} #{profile}").into(),
             (Some(via), 0) => format!("{origin} {via}").into(),
             (Some(via), profile) => format!("{origin} {via} #{profile}").into(),
         };
-        if let Some(path) = &socket {
+        if let Some(addr) = &self.avoid {
+            key = format!("{key} !{addr}").into();
+        }
+        if let Some(path) = &self.socket {
             let path = path.as_os_str().as_encoded_bytes().escape_ascii();
             key = format!("{key} @{path}").into();
         }
-        Self {
-            key,
-            origin,
-            via,
-            profile,
-            socket,
-        }
+        Self { key, ..self }
     }
 }
 
@@ -480,6 +490,8 @@ mod tests {
             direct.clone().with_unix_socket(Path::new("/a").into()),
             direct.clone().with_unix_socket(Path::new("/b").into()),
             direct.clone().with_unix_socket(Path::new("/a\" #1").into()),
+            direct.clone().without([192, 0, 2, 1].into()),
+            direct.clone().without([192, 0, 2, 2].into()),
             direct
                 .clone()
                 .with_profile(1)

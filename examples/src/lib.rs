@@ -3,8 +3,10 @@
 //!
 //! [`tour`] tells how the client takes a server that misbehaves; [`download`] streams a large file to
 //! disk. Both talk to one server, on threads of its own. [`ticker`] and [`chat`] are sessions over
-//! `WebSocket`s whose server is restarted every second.
+//! `WebSocket`s whose server is restarted every second. [`autobahn`] is the client that the Autobahn
+//! test suite tests.
 
+mod autobahn;
 mod clock;
 mod download;
 mod feed;
@@ -16,6 +18,7 @@ mod server;
 mod tour;
 mod units;
 
+pub use autobahn::autobahn;
 pub use download::download;
 pub use feed::{chat, ticker};
 pub use tour::tour;

@@ -1,7 +1,8 @@
 //! A small HTTP/1.1 server on loopback, in threads of its own: what a real runtime's tests talk to.
 
+use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -34,11 +35,14 @@ impl Request {
 #[derive(Debug, Default)]
 struct Counts {
     accepted: usize,
-    open: usize,
+    /// The connections that are open, by number.
+    open: BTreeMap<usize, TcpStream>,
     requests: Vec<Request>,
+    has_ended: bool,
+    has_left: bool,
 }
 
-/// A running server. It ends with the process.
+/// A running server. It ends with the process, or [before](Self::end).
 #[derive(Clone, Debug)]
 pub struct Loopback {
     addr: SocketAddr,
@@ -59,7 +63,16 @@ impl Loopback {
     ///
     /// If the system has no loopback port to give.
     pub fn start(handler: impl Handler) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a loopback port");
+        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), handler)
+    }
+
+    /// The same at an address of loopback.
+    ///
+    /// # Panics
+    ///
+    /// If that is taken.
+    pub fn start_at(addr: SocketAddr, handler: impl Handler) -> Self {
+        let listener = TcpListener::bind(addr).expect("a loopback port");
         let addr = listener
             .local_addr()
             .expect("a bound socket has an address");
@@ -70,21 +83,50 @@ impl Loopback {
         let accepting = server.clone();
         let handler = Arc::new(handler);
         thread::spawn(move || {
-            while let Ok((stream, _)) = listener.accept() {
+            while let Ok((stream, _)) = listener.accept()
+                && let Some(connection) = accepting.admit(&stream)
+            {
                 let (server, handler) = (accepting.clone(), handler.clone());
-                let connection = server.change(|counts| {
-                    counts.open += 1;
-                    counts.accepted += 1;
-                    counts.accepted
-                });
                 thread::spawn(move || {
                     // How a connection ends is the test's business.
                     let _ = server.serve(stream, &*handler, connection);
-                    server.change(|counts| counts.open -= 1);
+                    server.change(|counts| counts.open.remove(&connection));
                 });
             }
+            drop(listener);
+            accepting.change(|counts| counts.has_left = true);
         });
         server
+    }
+
+    /// The number of a new connection; `None` once the server has ended.
+    fn admit(&self, stream: &TcpStream) -> Option<usize> {
+        let stream = stream.try_clone().ok()?;
+        self.change(|counts| {
+            counts.accepted += 1;
+            let number = counts.accepted;
+            let admitted = (!counts.has_ended).then_some(number);
+            counts.open.extend(admitted.map(|number| (number, stream)));
+            admitted
+        })
+    }
+
+    /// Ends every connection and leaves the address.
+    ///
+    /// # Panics
+    ///
+    /// If that does not come about within 10 seconds.
+    pub fn end(&self) {
+        self.change(|counts| {
+            counts.has_ended = true;
+            for stream in counts.open.values() {
+                // It may have ended by itself.
+                let _ = stream.shutdown(Shutdown::Both);
+            }
+        });
+        // One more connection, for the one who accepts to look up.
+        let _ = TcpStream::connect(self.addr);
+        self.wait_until(|counts| counts.has_left, "it still listens");
     }
 
     /// Answers everything with 200 and the target as body.
@@ -146,19 +188,20 @@ impl Loopback {
     ///
     /// If that does not come about within 10 seconds.
     pub fn wait_until_open(&self, open: usize) {
+        let why = "too many connections are still open";
+        self.wait_until(|counts| counts.open.len() <= open, why);
+    }
+
+    fn wait_until(&self, is_so: impl Fn(&Counts) -> bool, why: &str) {
         let counts = self.counts.0.lock().unwrap_or_else(PoisonError::into_inner);
         let patience = Duration::from_secs(10);
-        let more = |counts: &mut Counts| counts.open > open;
+        let is_not = |counts: &mut Counts| !is_so(counts);
         let (counts, waited) = self
             .counts
             .1
-            .wait_timeout_while(counts, patience, more)
+            .wait_timeout_while(counts, patience, is_not)
             .unwrap_or_else(PoisonError::into_inner);
-        assert!(
-            !waited.timed_out(),
-            "{} connections are still open",
-            counts.open
-        );
+        assert!(!waited.timed_out(), "{why}: {counts:?}");
     }
 }
 

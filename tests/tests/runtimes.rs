@@ -5,10 +5,12 @@ use std::future::{Future, poll_fn};
 use std::io::Write;
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use fulmar::net::{FaultKind, Net};
-use fulmar::websocket::Cause;
-use fulmar::{Client, Retry};
+use fulmar::session::{Config, Delivery, Event, Loss, Outgoing, Session, StopReason, Undelivered};
+use fulmar::websocket::{Cause, CloseCode};
+use fulmar::{Backoff, Client, Retry};
 use fulmar_tests::loopback::Loopback;
 
 /// A runtime and how to run something on it.
@@ -317,6 +319,125 @@ fn a_websocket_ends_with_its_runtime() {
     ends_with_its_runtime::<TokioCurrentThread>();
     ends_with_its_runtime::<TokioMultiThread>();
     ends_with_its_runtime::<SmolCurrentThread>();
+}
+
+/// Whoever waits for the socket on threads of no runtime hears that it has ended.
+fn waits_end_with_their_runtime<R: Runtime>() {
+    let (runtime, server) = (R::start(), websockets());
+    let client = Client::new(runtime.net());
+    let opening = client.websocket(server.url("/")).connect();
+    let (mut sender, mut receiver) = runtime.block_on(opening).unwrap().split();
+    let gone = Cause::Fault(FaultKind::RuntimeGone);
+    let waiting = std::sync::Barrier::new(2);
+    thread::scope(|scope| {
+        let heard = scope.spawn(|| smol::block_on(receiver.recv()).unwrap_err());
+        let ponged = scope.spawn(|| {
+            let mut ping = std::pin::pin!(sender.ping());
+            let mut polled = false;
+            smol::block_on(poll_fn(|cx| {
+                let ponged = ping.as_mut().poll(cx);
+                if !std::mem::replace(&mut polled, true) {
+                    waiting.wait();
+                }
+                ponged
+            }))
+            .unwrap_err()
+        });
+        waiting.wait();
+        drop(runtime);
+        for ended in [heard, ponged] {
+            assert_eq!(ended.join().unwrap().cause, gone);
+        }
+    });
+    assert!(smol::block_on(sender.send("x")).is_err());
+    let closed = smol::block_on(sender.close(CloseCode::NORMAL, "")).unwrap();
+    assert_eq!(closed.cause, gone);
+}
+
+#[test]
+fn who_waits_for_a_websocket_elsewhere_hears_of_the_end_of_its_runtime() {
+    waits_end_with_their_runtime::<TokioCurrentThread>();
+    waits_end_with_their_runtime::<TokioMultiThread>();
+    waits_end_with_their_runtime::<SmolCurrentThread>();
+}
+
+/// Knows the event that is waited for.
+type IsThere = fn(&Event) -> bool;
+
+/// Waits until the session tells the event that `is_there` knows, if one is waited for.
+fn await_event(session: &Session, is_there: Option<IsThere>) {
+    let Some(is_there) = is_there else { return };
+    let mut events = session.events();
+    smol::block_on(async {
+        while let Some(event) = events.next().await {
+            if is_there(&event) {
+                return;
+            }
+        }
+    });
+}
+
+/// Whoever waits for the session on threads of no runtime hears that it has stopped.
+fn session_ends_with_its_runtime<R: Runtime>(url: &str, is_there: Option<IsThere>) {
+    let runtime = R::start();
+    let client = Client::new(runtime.net());
+    let config = Config::from(Backoff::constant(Duration::from_secs(600)));
+    let kept = Outgoing {
+        delivery: Delivery::AtLeastOnce,
+        ..Outgoing::from("kept")
+    };
+    let opening = client.websocket(url).reconnect(config.outbox(1, 1 << 20));
+    let session = runtime.block_on(async { opening.open() });
+    let mut sent = smol::block_on(session.send(kept.clone())).unwrap();
+    thread::scope(|scope| {
+        let waits: [Box<dyn FnOnce() + Send>; 4] = [
+            Box::new(|| drop(smol::block_on(session.recv()).unwrap_err())),
+            Box::new(|| drop(smol::block_on(session.send(kept)).unwrap_err())),
+            Box::new(|| drop(smol::block_on(session.stopped()))),
+            Box::new(|| {
+                let end = smol::block_on(sent.acked());
+                assert_eq!(end, Err(Undelivered::Returned));
+            }),
+        ];
+        let waits = waits.map(|wait| scope.spawn(wait));
+        let going = scope.spawn(|| await_event(&session, is_there));
+        runtime.block_on(async {
+            while !going.is_finished() {
+                smol::future::yield_now().await;
+            }
+        });
+        drop(runtime);
+        for wait in waits {
+            wait.join().unwrap();
+        }
+    });
+    assert!(matches!(
+        session.stop_reason(),
+        Some(StopReason::Fatal(Loss::Fault(fault))) if fault.kind == FaultKind::RuntimeGone
+    ));
+    assert_eq!(session.take_undelivered().len(), 1);
+    assert_eq!(client.gauges().busy + client.gauges().connecting, 0);
+}
+
+#[test]
+fn a_session_ends_with_its_runtime_and_everybody_hears_of_it() {
+    let open = websockets();
+    let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = format!("http://{}/", deaf.local_addr().unwrap());
+    let closed = "http://127.0.0.1:1/".to_owned();
+    let states: [(String, Option<IsThere>); 3] = [
+        (
+            open.url("/"),
+            Some(|event| matches!(event, Event::Opened { .. })),
+        ),
+        (closed, Some(|event| matches!(event, Event::Backoff { .. }))),
+        (silent, None),
+    ];
+    for (url, is_there) in states {
+        session_ends_with_its_runtime::<TokioCurrentThread>(&url, is_there);
+        session_ends_with_its_runtime::<TokioMultiThread>(&url, is_there);
+        session_ends_with_its_runtime::<SmolCurrentThread>(&url, is_there);
+    }
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::time::Duration;
 use bytes::Buf;
 use fulmar_core::lane::Lane;
 use fulmar_core::session::{
-    Config, Delivery, DropReason, Event, MessageId, OnFull, Outgoing, Receipt, SendError, State,
-    StopReason,
+    Config, ConnectFailure, Delivery, DropReason, Event, MessageId, OnFull, Outgoing, Receipt,
+    SendError, State, StopReason,
 };
 use fulmar_core::ws::{CloseCode, Message};
 use fulmar_tests::durable::Bench;
@@ -143,6 +143,24 @@ fn lanes_share_8_to_4_to_1_and_none_starves() {
 }
 
 #[test]
+fn a_bulk_message_holds_up_the_others_for_1_mib_at_most() {
+    let mut bench = Bench::open(Config::new());
+    let send = |bench: &mut Bench, lane, len| {
+        let outgoing = in_lane(lane, vec![0; len]);
+        bench.session.send(bench.now, outgoing).map(drop)
+    };
+    let mib = 1 << 20;
+    assert!(matches!(
+        send(&mut bench, Lane::Bulk, mib + 1),
+        Err(SendError::TooBig(_))
+    ));
+    assert_eq!(send(&mut bench, Lane::Bulk, mib), Ok(()));
+    assert_eq!(send(&mut bench, Lane::Normal, mib + 1), Ok(()));
+    let mut bench = Bench::open(Config::new().max_bulk_message(None));
+    assert_eq!(send(&mut bench, Lane::Bulk, mib + 1), Ok(()));
+}
+
+#[test]
 fn an_urgent_message_waits_for_the_message_in_progress_alone() {
     let mut bench = Bench::open(Config::new());
     for _ in 0..6 {
@@ -177,6 +195,26 @@ fn a_busy_urgent_lane_that_runs_empty_each_time_starves_nobody() {
         bulk += frames.iter().filter(|frame| frame.payload[0] == 3).count();
     }
     assert!(bulk >= 40, "{bulk}");
+}
+
+#[test]
+fn a_lane_that_had_nothing_to_send_saves_up_one_round_at_most() {
+    let mut bench = Bench::open(Config::new().outbox(100_000, 1 << 30));
+    for _ in 0..300 {
+        bench.send(in_lane(Lane::Bulk, vec![0; 60 * 1024]));
+        bench.written();
+    }
+    for lane in [Lane::High, Lane::Bulk] {
+        for _ in 0..1000 {
+            bench.send(in_lane(lane, vec![lane as u8; 1010]));
+        }
+    }
+    let frames = bench.written();
+    let first = frames
+        .iter()
+        .position(|frame| frame.payload[0] == Lane::Bulk as u8);
+    // Two rounds of the urgent lane.
+    assert!(first.unwrap() <= 256, "{first:?}");
 }
 
 #[test]
@@ -245,6 +283,36 @@ fn at_most_once_a_written_message_is_not_sent_again_and_a_waiting_one_is() {
 }
 
 #[test]
+fn a_message_that_the_servers_close_frame_cuts_off_is_not_flushed() {
+    let mut bench = Bench::open(Config::new());
+    let id = bench.send(vec![0; 200_000]);
+    bench.fill();
+    bench.close_from_server(1001, "");
+    let reason = DropReason::MaybeDelivered;
+    let events = bench.events();
+    assert!(
+        events.contains(&Event::Dropped { id, reason }),
+        "{events:?}"
+    );
+    let receipt = Receipt::Flushed;
+    assert!(!events.contains(&Event::Receipt { id, receipt }));
+}
+
+#[test]
+fn a_message_in_progress_still_counts_as_waiting() {
+    let mut bench = Bench::open(Config::new().outbox(10, 300_000));
+    bench.send(vec![0; 200_000]);
+    bench.fill();
+    let full = bench.session.send(bench.now, vec![0; 200_000]);
+    assert!(matches!(full, Err(SendError::Full(_))), "{full:?}");
+    assert_eq!(bench.session.buffered(), 200_000);
+    bench.written();
+    assert_eq!(bench.session.buffered(), 0);
+    let taken = bench.session.send(bench.now, vec![0; 200_000]);
+    assert!(taken.is_ok(), "{taken:?}");
+}
+
+#[test]
 fn at_least_once_what_is_not_acknowledged_is_sent_again_first_and_in_order() {
     let mut bench = Bench::open(Config::new());
     let ids: Vec<_> = ["a", "b", "c", "d"]
@@ -267,6 +335,39 @@ fn at_least_once_what_is_not_acknowledged_is_sent_again_first_and_in_order() {
     );
     bench.reconnect();
     assert_eq!(bench.texts(), ["d", "e"]);
+}
+
+#[test]
+fn a_late_acknowledgement_of_all_before_says_nothing_of_the_new_connection() {
+    let mut bench = Bench::open(Config::new());
+    let late = bench.send(kept("late"));
+    bench.written();
+    bench.drop_connection();
+    bench.reconnect();
+    let urgent = bench.send(Outgoing {
+        lane: Lane::High,
+        ..kept("urgent")
+    });
+    bench.fill();
+    bench.events();
+    assert!(bench.session.ack_up_to(late));
+    assert_eq!(receipts(&mut bench), [(late, Receipt::Acked)]);
+    bench.drop_connection();
+    bench.reconnect();
+    assert_eq!(bench.texts(), ["urgent"]);
+    assert!(bench.session.ack_up_to(urgent));
+}
+
+#[test]
+fn a_message_on_its_way_out_is_acknowledged_once() {
+    let mut bench = Bench::open(Config::new());
+    let id = bench.send(kept("again"));
+    bench.written();
+    bench.drop_connection();
+    bench.reconnect();
+    bench.fill();
+    assert!(bench.session.ack(id), "by the first connection");
+    assert!(!bench.session.ack(id), "it is no longer kept");
 }
 
 #[test]
@@ -322,6 +423,31 @@ fn a_resync_comes_before_everything_and_lists_what_is_doubtful() {
 }
 
 #[test]
+fn a_resync_tells_how_the_connection_before_it_was_lost_whatever_failed_since() {
+    let mut bench = Bench::new(Config::new().resync(true));
+    let unavailable = || ConnectFailure::Status {
+        status: 503,
+        retry_after: None,
+    };
+    let previous = |bench: &mut Bench| {
+        let events = bench.events().into_iter();
+        let mut found = events.filter_map(|event| match event {
+            Event::Resync { previous, .. } => Some(previous.map(|loss| loss.code())),
+            _ => None,
+        });
+        found.next().unwrap()
+    };
+    bench.refuse(unavailable());
+    bench.reconnect();
+    assert_eq!(previous(&mut bench), None, "there was none");
+    bench.close_from_server(1012, "");
+    bench.wait();
+    bench.refuse(unavailable());
+    bench.reconnect();
+    assert_eq!(previous(&mut bench), Some(CloseCode(1012)));
+}
+
+#[test]
 fn a_resync_that_is_not_done_in_10_s_counts_as_a_failure() {
     let mut bench = Bench::new(Config::new().resync(true));
     bench.connect();
@@ -330,6 +456,16 @@ fn a_resync_that_is_not_done_in_10_s_counts_as_a_failure() {
     bench.pass_to(at(10_000));
     assert_ne!(bench.session.state(), State::Resync);
     assert_eq!(bench.session.attempts(), 1);
+    let patient = Config::new().resync(true).resync_timeout(secs(60));
+    let mut bench = Bench::new(patient);
+    for attempts in 1..4 {
+        bench.connect();
+        bench.receive(&frame(0x82, b"heard"));
+        let end = bench.now + secs(60);
+        bench.pass_to(end);
+        assert_eq!(bench.session.attempts(), attempts, "however long it takes");
+        bench.wait();
+    }
 }
 
 #[test]
@@ -421,4 +557,52 @@ fn close_without_anything_to_send_stops_at_once_where_there_is_no_connection() {
             .close(bench.now, secs(5), CloseCode(1006), "")
             .is_err()
     );
+}
+
+#[test]
+fn the_oldest_are_not_dropped_for_a_message_that_gets_no_room_by_it() {
+    let mut bench = Bench::new(Config::new().outbox(10, 100));
+    bench.send(in_lane(Lane::High, vec![0; 90]));
+    let small = bench.send("small");
+    let large = Outgoing {
+        on_full: OnFull::DropOldest,
+        ..Outgoing::from(vec![0; 20])
+    };
+    let refused = bench.session.send(bench.now, large.clone());
+    assert_eq!(refused, Err(SendError::Full(large)));
+    assert_eq!(dropped(&mut bench), []);
+    bench.connect();
+    bench.written();
+    assert!(receipts(&mut bench).contains(&(small, Receipt::Flushed)));
+}
+
+#[test]
+fn every_message_of_a_large_outbox_is_told_of_although_all_end_at_once() {
+    const COUNT: usize = 50_000;
+    let volatile = || Outgoing {
+        drop_on_reconnect: true,
+        ..Outgoing::from("x")
+    };
+    let mut bench = Bench::open(Config::new().outbox(COUNT, 1 << 20));
+    let ids: Vec<_> = (0..COUNT).map(|_| bench.send(volatile())).collect();
+    bench.drop_connection();
+    let told = dropped(&mut bench).into_iter();
+    assert!(told.eq(ids.into_iter().map(|id| (id, DropReason::Reconnect))));
+    assert_eq!(bench.session.events_dropped(), 0);
+}
+
+#[test]
+fn a_close_that_may_take_for_ever_reconnects_for_what_is_queued() {
+    let mut bench = Bench::open(Config::new());
+    let stuck = bench.send(kept("stuck"));
+    bench.fill();
+    bench
+        .session
+        .close(bench.now, Duration::MAX, CloseCode::NORMAL, "")
+        .unwrap();
+    bench.drop_connection();
+    assert_eq!(bench.session.state(), State::Backoff);
+    bench.reconnect();
+    assert_eq!(bench.texts(), ["stuck"]);
+    assert!(receipts(&mut bench).contains(&(stuck, Receipt::Flushed)));
 }

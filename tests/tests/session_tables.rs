@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use fulmar_core::fault::{Fault, FaultKind, Phase};
 use fulmar_core::session::{
-    Action, CloseAction, Config, Connect, ConnectFailure, Delivery, DropReason, Event, Loss,
-    Outgoing, Pace, State, StopReason,
+    Action, CloseAction, CloseTable, Config, Connect, ConnectFailure, Delivery, DropReason, Event,
+    Loss, Outgoing, Pace, State, StopReason,
 };
-use fulmar_core::ws::{CloseCode, Connection, HandshakeError, Negotiated, Violation};
+use fulmar_core::ws::{CloseCode, Connection, HandshakeError, Limits, Negotiated, Violation};
 use fulmar_tests::durable::Bench;
 use fulmar_tests::websocket::{at, frame, quiet};
 
@@ -100,10 +100,59 @@ fn a_protocol_error_after_a_stable_time_is_tried_once_more() {
 }
 
 #[test]
-fn a_restart_waits_5_to_30_s_at_first() {
-    for seed in 0..50 {
+fn what_this_side_closes_for_is_in_the_table_too() {
+    let table = CloseTable::default().rule(1002..=1002, CloseAction::Reconnect(Pace::Usual));
+    let mut bench = Bench::open(Config::new().closes(table));
+    bench.receive(b"\x83\x00");
+    bench.written();
+    bench.drop_connection();
+    assert_eq!(bench.session.state(), State::Backoff);
+}
+
+#[test]
+fn a_message_of_the_server_that_is_too_big_drops_none_of_this_side_and_is_fatal_the_second_time() {
+    let mut bench = Bench::new(Config::new());
+    bench.connection = quiet().limits(Limits::new().frame(100).message(100));
+    bench.connect();
+    bench.send(Outgoing {
+        delivery: Delivery::AtLeastOnce,
+        ..Outgoing::from("innocent")
+    });
+    for state in [State::Backoff, State::Stopped] {
+        assert_eq!(bench.texts(), ["innocent"]);
+        bench.receive(&frame(0x82, &[0; 101]));
+        let close = bench.written().pop().unwrap();
+        assert_eq!(close.payload[..2], 1009_u16.to_be_bytes());
+        bench.drop_connection();
+        assert_eq!(bench.session.state(), state);
+        if state == State::Backoff {
+            bench.reconnect();
+        }
+    }
+    assert_eq!(bench.session.take_unsent().len(), 1);
+}
+
+#[test]
+fn what_fails_in_tls_has_the_code_1015() {
+    for (kind, phase, code) in [
+        (FaultKind::Certificate, Phase::Tls, CloseCode::TLS),
+        (FaultKind::Reset, Phase::Tls, CloseCode::TLS),
+        (FaultKind::Reset, Phase::Connect, CloseCode::ABNORMAL),
+    ] {
+        assert_eq!(Loss::Fault(Fault::new(kind, phase)).code(), code);
+    }
+}
+
+#[test]
+fn a_restart_waits_5_to_30_s_however_many_attempts_there_were() {
+    for seed in 0..100 {
         let mut bench = Bench::seeded(Config::new(), seed);
+        if seed % 2 == 0 {
+            bench.refuse(status(503));
+            bench.wait();
+        }
         bench.connect();
+        bench.events();
         bench.close_from_server(1012, "");
         let delay = delay(&mut bench).unwrap();
         assert!((5..=30).contains(&delay.as_secs()), "{delay:?}");
@@ -142,6 +191,29 @@ fn try_again_goes_elsewhere_at_once_or_waits_longer() {
 }
 
 #[test]
+fn where_the_other_address_cannot_be_had_the_first_is_left_alone_for_longer() {
+    let longest = |failure: fn() -> ConnectFailure| {
+        let delay = |seed| {
+            let mut bench = Bench::seeded(Config::new(), seed);
+            bench.asked();
+            let ws = Connection::new(bench.now, &quiet(), &Negotiated::default(), &mut bench.rng);
+            bench.session.handle_connected(bench.now, ws, true);
+            bench.close_from_server(1013, "");
+            bench.events();
+            bench.refuse(failure());
+            let delay = delay(&mut bench).unwrap();
+            bench.wait();
+            assert!(!bench.asked().elsewhere, "it may be the only one left");
+            delay
+        };
+        (0..200).map(delay).max().unwrap().as_secs()
+    };
+    let refused = || ConnectFailure::Fault(Fault::new(FaultKind::Refused, Phase::Connect));
+    assert!((8..=10).contains(&longest(refused)));
+    assert!(longest(|| status(503)) < 2, "it was had");
+}
+
+#[test]
 fn an_unauthorized_close_refreshes_credentials_once() {
     let mut bench = closed_with(3000, 1000);
     let connect = bench.reconnect();
@@ -160,8 +232,7 @@ fn a_reason_hook_and_rules_of_the_user_come_before_the_table() {
     assert!(bench.reconnect().refresh_auth);
     bench.close_from_server(1008, "banned");
     assert_eq!(bench.session.state(), State::Stopped);
-    let table = fulmar_core::session::CloseTable::default()
-        .rule(1000..=1000, CloseAction::Reconnect(Pace::Usual));
+    let table = CloseTable::default().rule(1000..=1000, CloseAction::Reconnect(Pace::Usual));
     let mut bench = Bench::open(Config::new().closes(table));
     bench.close_from_server(1000, "");
     assert_eq!(bench.session.state(), State::Backoff);
@@ -196,6 +267,37 @@ fn too_big_drops_the_largest_unread_message_once() {
     assert_eq!(bench.session.state(), State::Stopped);
 }
 
+#[test]
+fn too_big_drops_nothing_that_is_no_larger_than_what_the_server_has_read() {
+    let kept = |len: usize| Outgoing {
+        delivery: Delivery::AtLeastOnce,
+        ..Outgoing::from(vec![0; len])
+    };
+    for is_acked in [true, false] {
+        let mut bench = Bench::open(Config::new());
+        if is_acked {
+            let large = bench.send(kept(5000));
+            bench.written();
+            assert!(bench.session.ack(large));
+        } else {
+            bench.send(vec![0; 5000]);
+            bench.written();
+            assert!(bench.session.ping());
+            let ping = bench.written().pop().unwrap();
+            bench.receive(&frame(0x8a, &ping.payload));
+        }
+        bench.send(kept(5000));
+        bench.written();
+        bench.close_from_server(1009, "");
+        bench.reconnect();
+        assert_eq!(bench.written().len(), 1, "it was not that one");
+        bench.send(kept(5001));
+        bench.written();
+        bench.close_from_server(1009, "");
+        assert_eq!(bench.session.state(), State::Stopped, "once");
+    }
+}
+
 fn status(status: u16) -> ConnectFailure {
     ConnectFailure::Status {
         status,
@@ -220,6 +322,8 @@ fn handshake_statuses_that_end_the_session() {
         ConnectFailure::Redirect,
         ConnectFailure::Invalid,
         ConnectFailure::Fault(Fault::new(FaultKind::Certificate, Phase::Tls)),
+        ConnectFailure::Fault(Fault::new(FaultKind::Handshake, Phase::Tls)),
+        ConnectFailure::Fault(Fault::new(FaultKind::InvalidAddress, Phase::Connect)),
         ConnectFailure::Handshake {
             error: HandshakeError::Accept,
             through_proxy: false,
@@ -280,6 +384,29 @@ fn a_401_refreshes_credentials_once_until_a_connection_was_stable() {
 }
 
 #[test]
+fn new_credentials_and_a_fresh_connection_are_asked_for_until_the_server_has_answered() {
+    let refused = || ConnectFailure::Fault(Fault::new(FaultKind::Refused, Phase::Connect));
+    let mut bench = failed(status(401));
+    for _ in 0..3 {
+        bench.wait();
+        assert!(bench.asked().refresh_auth);
+        let (now, rng) = (bench.now, &mut bench.rng);
+        bench.session.handle_connect_failed(now, refused(), rng);
+    }
+    bench.wait();
+    bench.refuse(status(503));
+    bench.wait();
+    assert!(!bench.asked().refresh_auth);
+
+    let mut bench = failed(status(421));
+    bench.wait();
+    bench.refuse(refused());
+    assert!(bench.reconnect().fresh);
+    bench.drop_connection();
+    assert!(!bench.reconnect().fresh);
+}
+
+#[test]
 fn a_mangled_response_through_a_proxy_is_tried_once_more() {
     let mangled = ConnectFailure::Handshake {
         error: HandshakeError::Upgrade,
@@ -306,11 +433,26 @@ fn a_404_is_tried_again_as_often_as_configured() {
 }
 
 #[test]
-fn retry_after_is_a_least_delay_with_a_spread() {
-    for seed in 0..50 {
-        let mut bench = Bench::seeded(Config::new(), seed);
+fn under_an_open_connection_tls_ends_a_session_by_its_certificate_alone() {
+    for (kind, state) in [
+        (FaultKind::Certificate, State::Stopped),
+        (FaultKind::Record, State::Backoff),
+        (FaultKind::Reset, State::Backoff),
+    ] {
+        let mut bench = Bench::open(Config::new());
+        let (now, rng) = (bench.now, &mut bench.rng);
+        bench.session.handle_fault(now, kind, rng);
+        assert_eq!(bench.session.state(), state, "{kind:?}");
+    }
+}
+
+#[test]
+fn retry_after_is_a_least_delay_with_a_spread_whatever_the_status() {
+    let statuses = [408, 421, 425, 429, 500, 502, 503, 504, 520, 529];
+    for (seed, status) in statuses.into_iter().cycle().take(50).enumerate() {
+        let mut bench = Bench::seeded(Config::new(), seed as u64);
         bench.refuse(ConnectFailure::Status {
-            status: 503,
+            status,
             retry_after: Some(Duration::from_secs(40)),
         });
         let delay = delay(&mut bench).unwrap();
@@ -338,4 +480,21 @@ fn a_late_answer_to_an_attempt_that_is_over_changes_nothing() {
         .session
         .handle_connect_failed(bench.now, status(503), &mut bench.rng);
     assert_eq!(bench.session.state(), State::Stopped);
+}
+
+#[test]
+fn a_reason_hook_that_panics_loses_no_message() {
+    let hook = |_: CloseCode, _: &str| panic!("on purpose");
+    let mut bench = Bench::open(Config::new().reason_hook(hook));
+    let id = bench.send(Outgoing {
+        delivery: Delivery::AtLeastOnce,
+        ..Outgoing::from("kept")
+    });
+    bench.written();
+    let lost = std::panic::AssertUnwindSafe(|| bench.close_from_server(1008, "expired"));
+    std::panic::catch_unwind(lost).unwrap_err();
+    let gone = Fault::new(FaultKind::RuntimeGone, Phase::Body);
+    bench.session.abandon(Loss::Fault(gone));
+    let unsent = bench.session.take_unsent();
+    assert_eq!(unsent.iter().map(|(id, _)| *id).collect::<Vec<_>>(), [id]);
 }

@@ -159,3 +159,40 @@ fn an_idle_websocket_gives_back_its_buffers_those_of_tls_too() {
     });
     run.expect();
 }
+
+#[test]
+fn short_messages_that_nobody_reads_hold_no_buffer_each() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        let request = conn.request().await?.unwrap();
+        let key = request.header("sec-websocket-key").unwrap();
+        let accept = tungstenite::handshake::derive_accept_key(key.as_bytes());
+        let head = format!(
+            "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
+        conn.write_all(head).await?;
+        conn.sleep(Duration::from_secs(1)).await;
+        // Pongs fill up the buffer in which the message came, and are not kept.
+        let pongs = frame(0x8a, &[0; 125]).repeat(64 * 1024 / 127);
+        for _ in 0..255 {
+            conn.write_all(frame(0x82, b"short")).await?;
+            conn.write_all(pongs.clone()).await?;
+        }
+        while !conn.read(1024).await?.is_empty() {}
+        Ok(())
+    });
+    let client = support::client(&sim);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let mut ws = client.websocket("ws://api.test/").connect().await.unwrap();
+        let before = LIVE.with(Cell::get);
+        handle.sleep(Duration::from_secs(20)).await;
+        let held = LIVE.with(Cell::get).wrapping_sub(before).cast_signed();
+        assert!(held < 1024 * 1024, "{held}");
+        for _ in 0..255 {
+            assert_eq!(ws.recv().await.unwrap().unwrap().as_bytes(), b"short");
+        }
+    });
+    run.expect();
+}

@@ -64,7 +64,7 @@ fn open_and_an_empty_close_frame_is_echoed_empty_and_told_as_1005() {
     let mut bench = open();
     bench.receive(&frame(0x88, b""));
     assert_eq!(bench.sent(), [(0x88, vec![])]);
-    bench.ws.handle_eof(bench.now);
+    bench.ws.handle_eof();
     assert_eq!(ended(&mut bench), (1005, true, Cause::Peer));
 }
 
@@ -79,10 +79,10 @@ fn a_close_frame_stops_the_message_in_progress() {
 #[test]
 fn open_and_eof_or_a_fault_is_1006() {
     let mut bench = open();
-    bench.ws.handle_eof(bench.now);
+    bench.ws.handle_eof();
     assert_eq!(ended(&mut bench), (1006, false, Cause::Eof));
     let mut bench = open();
-    bench.ws.handle_fault(bench.now, FaultKind::Reset);
+    bench.ws.handle_fault(FaultKind::Reset);
     assert_eq!(
         ended(&mut bench),
         (1006, false, Cause::Fault(FaultKind::Reset))
@@ -105,7 +105,7 @@ fn local_closing_and_the_answer_waits_1_s_for_the_end() {
     assert_eq!(bench.sent(), []);
     assert_eq!(bench.ws.state(), State::WaitEof);
     assert_eq!(bench.ws.poll_timeout(), Some(at(3000)));
-    bench.ws.handle_eof(bench.now);
+    bench.ws.handle_eof();
     assert_eq!(ended(&mut bench), (1000, true, Cause::Local));
 }
 
@@ -121,10 +121,10 @@ fn local_closing_delivers_data_until_the_answer() {
 #[test]
 fn local_closing_and_eof_or_a_fault_has_the_sent_code_and_is_not_clean() {
     let mut bench = local_closing();
-    bench.ws.handle_eof(bench.now);
+    bench.ws.handle_eof();
     assert_eq!(ended(&mut bench), (1000, false, Cause::Eof));
     let mut bench = local_closing();
-    bench.ws.handle_fault(bench.now, FaultKind::BrokenPipe);
+    bench.ws.handle_fault(FaultKind::BrokenPipe);
     assert_eq!(
         ended(&mut bench),
         (1000, false, Cause::Fault(FaultKind::BrokenPipe))
@@ -160,8 +160,22 @@ fn both_sides_may_close_at_once() {
     bench.ws.close(bench.now, CloseCode::NORMAL, "").unwrap();
     bench.receive(&close_frame(1001, ""));
     assert_eq!(bench.sent(), [(0x88, b"\x03\xe8".to_vec())], "ours, once");
-    bench.ws.handle_eof(bench.now);
+    bench.ws.handle_eof();
     assert_eq!(ended(&mut bench), (1001, true, Cause::Local));
+}
+
+/// The server's Close frame does not start the close timeout anew.
+#[test]
+fn a_close_that_crosses_the_servers_has_one_timeout() {
+    let mut bench = open();
+    bench.send(vec![0; 300_000]);
+    let closed = bench.ws.close(bench.now, CloseCode::NORMAL, "");
+    assert_eq!(closed, Ok(()));
+    bench.now = at(3_000);
+    bench.receive(&close_frame(1001, ""));
+    bench.now = at(5_000);
+    bench.ws.handle_timeout(bench.now, &mut bench.rng);
+    assert!(bench.ws.is_done());
 }
 
 #[test]
@@ -170,14 +184,14 @@ fn remote_closing_ignores_all_but_the_end() {
     bench.ws.close(bench.now, CloseCode::NORMAL, "").unwrap();
     assert_eq!(bench.receive(&close_frame(1000, "")), (vec![], None));
     assert_eq!(bench.receive(b"\xff\xff\xff"), (vec![], None));
-    bench.ws.handle_eof(bench.now);
+    bench.ws.handle_eof();
     assert_eq!(ended(&mut bench), (1001, true, Cause::Peer));
 }
 
 #[test]
 fn remote_closing_and_a_write_error_is_not_clean() {
     let mut bench = remote_closing();
-    bench.ws.handle_fault(bench.now, FaultKind::Reset);
+    bench.ws.handle_fault(FaultKind::Reset);
     assert_eq!(ended(&mut bench), (1001, false, Cause::Peer));
 }
 

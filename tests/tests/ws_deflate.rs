@@ -306,3 +306,79 @@ fn the_low_memory_settings_work_with_their_own_agreement() {
         assert!(server.inflate(&payload, 20_000) == plain);
     }
 }
+
+#[test]
+fn a_message_that_ends_with_a_final_block_is_the_same_however_it_is_cut() {
+    let hello = Message::text("Hello");
+    let one: &[u8] = &[0xf2, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00];
+    for message in [
+        &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00][..],
+        &[0xf3, 0x48, 0xcd, 0xc9, 0xc9, 0x07, 0x00, 0x00],
+    ] {
+        for cut in 0..=message.len() {
+            for second in cut..=message.len() {
+                let pieces = [
+                    frame(0x41, &message[..cut]),
+                    frame(0x00, &message[cut..second]),
+                    frame(0x80, &message[second..]),
+                ];
+                let what = format!("{} bytes, cut at {cut} and {second}", message.len());
+                let mut bench = open();
+                assert_eq!(bench.message(&pieces.concat()), hello, "{what}");
+                assert_eq!(bench.message(&frame(0xc1, one)), hello, "after {what}");
+                // Byte by byte.
+                let mut bench = open();
+                let bytes = [&pieces.concat()[..], &frame(0xc1, one)].concat();
+                let mut events = Vec::new();
+                for byte in bytes {
+                    let (some, closed) = bench.receive(&[byte]);
+                    assert_eq!(closed, None, "{what}");
+                    events.extend(some);
+                }
+                assert_eq!(events.len(), 2, "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_level_and_window_is_read_back_with_no_larger_a_window() {
+    let mut state = 7_u32;
+    // Repeats of itself from any distance, and noise between.
+    let mut plain = Vec::new();
+    while plain.len() < 100_000 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        let far = (state >> 8) as usize % 40_000;
+        let from = plain.len().saturating_sub(far + 1);
+        let copy = plain[from..(from + far % 300).min(plain.len())].to_vec();
+        plain.extend(copy);
+        plain.push((state >> 24) as u8);
+    }
+    for level in 0..=9 {
+        for client_bits in 8..=15 {
+            for client_takeover in [true, false] {
+                let agreed = Agreed {
+                    client_bits,
+                    client_takeover,
+                    ..ALL
+                };
+                let compression = Compression::new().level(level).threshold(1);
+                let mut server = Server::new(agreed);
+                let mut bench = bench(&quiet().compression(compression), agreed);
+                for size in [1, 2, 63, 64, 65, 1000, 16_384, 100_000] {
+                    bench.send(plain[..size].to_vec());
+                    let sent = bench.sent();
+                    let is_packed = sent[0].0 & 0x40 != 0;
+                    let payload: Vec<u8> = sent.into_iter().flat_map(|(_, bytes)| bytes).collect();
+                    let echoed = if is_packed {
+                        server.inflate(&payload, size)
+                    } else {
+                        payload
+                    };
+                    let what = format!("level {level}, {client_bits} bits, {size} bytes");
+                    assert!(echoed == plain[..size], "{what}");
+                }
+            }
+        }
+    }
+}

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 
+use bytes::Buf;
 use fulmar_core::ws::{Cause, Compress, Event, Limits, Message, SendError, Violation};
 use fulmar_tests::websocket::{Bench, frame, quiet};
 
@@ -28,6 +29,7 @@ fn malformed_frames_of_the_vectors_fail_the_connection_with_their_code() {
         (&ping, Violation::ControlTooLong, 1002),
         (b"\x09\x00", Violation::ControlFragmented, 1002),
         (b"\xa1\x00", Violation::ReservedBits, 1002),
+        (b"\x91\x00", Violation::ReservedBits, 1002),
         (b"\xc1\x00", Violation::ReservedBits, 1002),
         (b"\xc9\x00", Violation::ReservedBits, 1002),
         (b"\x80\x00", Violation::Continuation, 1002),
@@ -60,6 +62,11 @@ fn a_text_fails_with_its_second_byte_before_the_frame_is_whole() {
     assert_eq!(bench.receive(b"\x81\x10ok"), (vec![], None));
     assert_eq!(bench.receive(b"\xe2").1, None, "may still be a character");
     assert_eq!(violation_of(&mut bench, b"\x28").0, Violation::Utf8);
+    let mut overlong = Bench::new(&quiet());
+    assert_eq!(
+        violation_of(&mut overlong, b"\x81\x10\xc0\xaf"),
+        (Violation::Utf8, Some(1007))
+    );
 }
 
 #[test]
@@ -219,4 +226,39 @@ fn a_large_frame_says_how_much_room_it_wants() {
     assert_eq!(bench.ws.wanted(&bench.rx), 99_000);
     assert_eq!(bench.message(&bytes[1010..]).len(), 100_000);
     assert_eq!(bench.ws.wanted(&bench.rx), 0);
+}
+
+#[test]
+fn a_head_that_promises_much_gets_room_for_little_more_than_came() {
+    const LIMIT: usize = 16 << 20;
+    let limits = Limits::default().frame(LIMIT).message(LIMIT);
+    let mut bench = Bench::new(&quiet().limits(limits));
+    let bytes = frame(0x82, &vec![0; LIMIT]);
+    let mut cut = 0;
+    for len in [1_010, 300_010, 6_000_010] {
+        bench.receive(&bytes[cut..len]);
+        cut = len;
+        let wanted = bench.ws.wanted(&bench.rx);
+        let most = (4 * (len - 10)).max(256 * 1024);
+        assert_eq!(wanted, most.min(LIMIT - (len - 10)), "{len} bytes came");
+    }
+}
+
+#[test]
+fn a_message_for_which_there_was_room_is_taken_though_pongs_were_written_since() {
+    let mut bench = Bench::new(&quiet());
+    while bench.ws.is_ready(&bench.tx) {
+        bench.send(Message::binary(vec![1; 1_000]));
+    }
+    // Room for one byte, and the server's pings fill it.
+    bench.tx.advance(bench.tx.len() - (64 * 1024 - 1));
+    assert!(bench.ws.is_ready(&bench.tx));
+    for _ in 0..16 {
+        bench.receive(&frame(0x89, &[9; 125]));
+        bench
+            .ws
+            .poll_transmit(bench.now, &mut bench.tx, &mut bench.rng);
+    }
+    assert!(!bench.ws.is_ready(&bench.tx));
+    bench.send(Message::text("taken"));
 }

@@ -237,6 +237,16 @@ fn off_means_no_ping_and_no_death() {
 }
 
 #[test]
+fn off_and_a_ping_of_the_application_is_no_timer_whatever_may_be_missed() {
+    let off = Keepalive::off().missed(2);
+    let mut bench = Bench::new(&Config::new().keepalive(off));
+    bench.ws.ping();
+    let pings = bench.sent();
+    assert_eq!(pings.len(), 1);
+    assert_eq!(bench.ws.poll_timeout(), None);
+}
+
+#[test]
 fn a_timeout_that_is_early_or_twice_changes_nothing() {
     let mut bench = fixed();
     bench.ws.handle_timeout(at(19_999), &mut bench.rng);
@@ -339,4 +349,16 @@ fn what_came_at_an_unknown_time_counts_as_of_the_next_look() {
     let (pings, died) = run(&mut bench, at(60_000));
     assert_eq!(pings, [at(55_000)]);
     assert_eq!(died, None);
+}
+
+#[test]
+fn a_ping_that_is_asked_for_makes_no_others_where_this_side_sends_none() {
+    for mode in [KeepaliveMode::Off, KeepaliveMode::ServerPing] {
+        let interval = secs(10_000);
+        let keepalive = Keepalive::every(interval).mode(mode).missed(3);
+        let mut bench = Bench::new(&Config::new().keepalive(keepalive));
+        bench.ws.ping().unwrap();
+        assert_eq!(bench.sent().len(), 1);
+        assert_eq!(bench.pass_to(at(9_000_000)), [], "{mode:?}");
+    }
 }

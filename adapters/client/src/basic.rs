@@ -18,6 +18,31 @@ pub(crate) fn credentials(user: &str, password: &str) -> Option<String> {
     Some(value)
 }
 
+/// The same of the user information of a URL, percent-decoded (RFC 3986 section 3.2.1).
+pub(crate) fn of_user_information(user: &str, password: &str) -> Option<String> {
+    credentials(&decoded(user)?, &decoded(password)?)
+}
+
+/// A percent sign without two digits behind it stands for itself.
+fn decoded(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let [first, after @ ..] = rest {
+        let escape = after.first_chunk::<2>().filter(|_| *first == b'%');
+        let escaped = escape.and_then(|[high, low]| {
+            let digit = |byte: u8| char::from(byte).to_digit(16);
+            u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()
+        });
+        bytes.push(escaped.unwrap_or(*first));
+        rest = if escaped.is_some() {
+            &after[2..]
+        } else {
+            after
+        };
+    }
+    String::from_utf8(bytes).ok()
+}
+
 /// Base64 (RFC 4648 section 4), padded.
 fn encode(bytes: &[u8], out: &mut String) {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -57,6 +82,16 @@ mod tests {
             ("a", "b\0", None),
         ] {
             assert_eq!(credentials(user, password).as_deref(), expected, "{user}");
+        }
+        for (user, password, expected) in [
+            ("t%65st", "12%C3%A3", Some(credentials("test", "12\u{e3}"))),
+            ("a%4", "%zz%", Some(credentials("a%4", "%zz%"))),
+            ("a%3Ab", "c", None),
+            ("a", "%FF", None),
+            ("a%0D%0A", "", None),
+        ] {
+            let made = of_user_information(user, password);
+            assert_eq!(made, expected.flatten(), "{user}:{password}");
         }
         // RFC 4648 section 10.
         for (bytes, expected) in [

@@ -366,7 +366,8 @@ impl ClientBuilder {
     }
 
     /// Sets how many handshakes of [`WebSocket`](crate::WebSocket)s with one origin there may be at
-    /// once, at least 1. Default 1, as RFC 6455 section 4.1 has it; others wait for their turn.
+    /// once, and with one address under several names that were looked up before: at least 1. Default
+    /// 1, as RFC 6455 section 4.1 has it; others wait for their turn.
     #[cfg(feature = "websocket")]
     pub fn websocket_handshakes(mut self, per_origin: usize) -> Self {
         self.handshakes = per_origin;

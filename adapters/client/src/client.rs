@@ -62,7 +62,9 @@ impl Client {
         RequestBuilder::new(self.clone(), method, url)
     }
 
-    /// Begins to open a WebSocket, at a URL with `ws`, `wss`, `http` or `https`.
+    /// Begins to open a WebSocket, at a URL with `ws`, `wss`, `http` or `https`: by the names,
+    /// connections, limits and default headers of this client. See [`websocket`](crate::websocket) for
+    /// one connection, and [`session`](crate::session) for what outlives it.
     #[cfg(feature = "websocket")]
     pub fn websocket(&self, url: impl IntoUrl) -> crate::websocket::WebSocketBuilder {
         let url = url.into_websocket_url();

@@ -6,7 +6,7 @@
 
 use std::future::poll_fn;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::{Arc, Weak};
@@ -33,18 +33,26 @@ use crate::shared::{Registration, Shared, State};
 use crate::url::Url;
 use crate::wire::Wire;
 
+/// Where a dial leads.
+pub(crate) struct Destination {
+    pub(crate) url: Url,
+    /// The unix socket to connect to, instead of the host.
+    pub(crate) socket: Option<Arc<Path>>,
+    /// Not to this address, where the host has another.
+    pub(crate) avoid: Option<IpAddr>,
+}
+
 /// Opens a connection in `slot`, in a task of its own, and tells how far that has come.
 pub(crate) fn spawn(
     shared: &Arc<Shared>,
-    url: &Url,
-    socket: Option<Arc<Path>>,
+    to: Destination,
     slot: Slot,
     timeouts: &Timeouts,
     call: u64,
     now: Instant,
 ) -> Arc<Milestones> {
     // The first to be dialled is as good a guess as any.
-    shared.origin.get_or_init(|| url.clone());
+    shared.origin.get_or_init(|| to.url.clone());
     let after = |timeout: Option<_>| timeout.map_or(Instant::MAX, |timeout| now + timeout);
     let milestones = Arc::new(Milestones::new());
     let task = Task {
@@ -54,13 +62,13 @@ pub(crate) fn spawn(
             slot: Some(slot),
         },
         net: shared.net.clone(),
-        url: url.clone(),
-        socket,
+        to,
         deadline: after(timeouts.connect),
         dns_deadline: after(timeouts.dns),
         timeouts: *timeouts,
         dns: shared.settings.dns.clone(),
         by_name: false,
+        has_others: false,
         call,
         registration: Registration::default(),
     };
@@ -74,15 +82,15 @@ struct Task {
     milestones: Arc<Milestones>,
     guard: Guard,
     net: Arc<dyn Net>,
-    url: Url,
-    /// The unix socket to connect to, instead of the host.
-    socket: Option<Arc<Path>>,
+    to: Destination,
     deadline: Instant,
     dns_deadline: Instant,
     timeouts: Timeouts,
     dns: Dns,
     /// Its addresses were looked up.
     by_name: bool,
+    /// The host has more addresses than one.
+    has_others: bool,
     call: u64,
     registration: Registration,
 }
@@ -107,7 +115,7 @@ impl Task {
     }
 
     async fn open(&mut self) -> Result<Wire, Fault> {
-        if let Some(path) = &self.socket {
+        if let Some(path) = &self.to.socket {
             let to = Endpoint::Unix(path.to_path_buf());
             return self.open_unix(&to).await;
         }
@@ -115,6 +123,7 @@ impl Task {
         loop {
             let (id, stream) = poll_fn(|cx| race.poll(cx, self)).await?;
             self.milestones.opened(self.net.now());
+            self.has_others = race.dial.addresses() > 1;
             match self.secure(stream).await {
                 Ok(wire) => return Ok(wire),
                 // Another address may do better; the race knows whether one is left.
@@ -139,7 +148,7 @@ impl Task {
 
     /// TLS over an open transport, where the scheme asks for it.
     async fn secure(&mut self, stream: Box<dyn Stream>) -> Result<Wire, Fault> {
-        if self.url.scheme() == Scheme::Http {
+        if self.to.url.scheme() == Scheme::Http {
             return Ok(Wire::plain(stream));
         }
         if let (Some(shared), Some(slot)) = (self.guard.shared.upgrade(), self.guard.slot) {
@@ -171,7 +180,7 @@ impl Task {
             let fault = Fault::new(FaultKind::Handshake, Phase::Tls);
             return Err(fault.with_detail("this client was built without TLS"));
         };
-        let tls = connector.connect(bare_host(&self.url), &[b"http/1.1"])?;
+        let tls = connector.connect(bare_host(&self.to.url), &[b"http/1.1"])?;
         let mut seed = [0; 32];
         shared.locked(|state| state.rng.fill_bytes(&mut seed));
         Ok((tls, ChaCha8Rng::from_seed(seed)))
@@ -215,12 +224,15 @@ impl Task {
         let now = self.net.now();
         let machine = h1::Connection::new(shared.settings.h1);
         let mut h1 = Box::new(H1::new(machine, wire, slot, &shared));
+        h1.has_others = self.has_others;
         let peer = h1.peer.as_deref().copied();
         let addr = h1.peer.as_deref().map(|peer| peer.ip().to_canonical());
         let addr = addr.filter(|_| self.by_name);
         let (connection, _waker) = shared.locked(|state| {
             if addr.is_some() {
-                state.watched.add(bare_host(&self.url), self.url.origin());
+                state
+                    .watched
+                    .add(bare_host(&self.to.url), self.to.url.origin());
             }
             state.pool.note_address(slot, addr);
             let connection = state.next_connection();
@@ -232,7 +244,7 @@ impl Task {
             (connection, waker)
         });
         // The name may have moved while this was on its way.
-        let name = bare_host(&self.url);
+        let name = bare_host(&self.to.url);
         let addrs = addr.map_or_else(Vec::new, |_| self.dns.addresses(name));
         if addr.is_some_and(|addr| !addrs.is_empty() && !addrs.contains(&addr)) {
             shared.handle_addresses(name, &addrs);
@@ -299,19 +311,24 @@ struct Race {
 impl Race {
     fn new(task: &Task, now: Instant) -> Self {
         let deadline = Some(task.deadline);
-        let port = task.url.port();
+        let avoid = task.to.avoid;
+        let config = Config {
+            avoid,
+            ..Config::default()
+        };
+        let port = task.to.url.port();
         let dns = task.dns.clone();
         let lookup = if dns.is_split() {
             Lookup::Split
         } else {
             Lookup::Only(Record::Any)
         };
-        let dial = match dns.known_addresses(bare_host(&task.url)) {
+        let dial = match dns.known_addresses(bare_host(&task.to.url)) {
             Some(addrs) => {
                 let known = dns.known_of(&addrs, port);
-                Dial::to(now, &addrs, port, deadline, Config::default(), &known)
+                Dial::to(now, &addrs, port, deadline, config, &known)
             }
-            None => Dial::by_name(now, port, lookup, deadline, Config::default()),
+            None => Dial::by_name(now, port, lookup, deadline, config),
         };
         Self {
             dial,
@@ -376,7 +393,7 @@ impl Race {
         while let Some(action) = self.dial.poll_action() {
             match action {
                 Action::Resolve(record) => {
-                    let name = bare_host(&task.url);
+                    let name = bare_host(&task.to.url);
                     let search = Search::new(&self.dns, &task.net, name, record);
                     self.searches.push(search);
                 }
@@ -412,11 +429,11 @@ impl Race {
         let Self { dial, dns, .. } = self;
         let asker = Asker {
             net: &task.net,
-            name: bare_host(&task.url),
+            name: bare_host(&task.to.url),
             until: task.dns_deadline.min(task.deadline),
             limit: task.timeouts.dns,
         };
-        let asker_port = task.url.port();
+        let asker_port = task.to.url.port();
         let before = self.searches.len();
         self.search_at = Instant::MAX;
         let search_at = &mut self.search_at;

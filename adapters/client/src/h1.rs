@@ -153,6 +153,8 @@ pub(crate) struct H1 {
     /// Shared with its responses, of which each would be too big with its own, and with other
     /// connections to it.
     pub(crate) peer: Option<Arc<SocketAddr>>,
+    /// Its host had other addresses when it was opened.
+    pub(crate) has_others: bool,
     /// How many runtimes the client had lost when it was opened.
     pub(crate) lost: u32,
     /// Lent while busy.
@@ -176,6 +178,7 @@ impl H1 {
             line: Line { machine, wire },
             slot,
             id: 0,
+            has_others: false,
             lost: shared.lost(),
             bufs: None,
             exchanges: 0,

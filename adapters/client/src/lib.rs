@@ -4,6 +4,13 @@
 //! with a runtime's sockets and timers, behind the object-safe trait [`net::Net`]. Use it through the
 //! crate of your runtime (`fulmar-tokio`) or of the simulator (`fulmar-sim`): each re-exports all of
 //! this one.
+//!
+//! | feature | what it adds |
+//! |---|---|
+//! | `json`, by default | forms, queries and JSON of requests, JSON of responses |
+//! | `websocket` | `Client::websocket`: WebSockets, and sessions that outlive their connections |
+//! | `deflate` | `websocket`, with compressed messages |
+//! | `tokio-io` | tokio's traits on [`Upgraded`] |
 #![forbid(unsafe_code)]
 
 pub mod net;

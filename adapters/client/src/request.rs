@@ -1,6 +1,9 @@
 //! Building a request.
 
 use std::fmt;
+use std::net::IpAddr;
+#[cfg(feature = "websocket")]
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,6 +24,8 @@ use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, UPGRADE};
 use crate::body::Body;
 use crate::builder::Settings;
 use crate::client::Client;
+#[cfg(feature = "websocket")]
+use crate::dial::bare_host;
 use crate::error::{Error, Kind};
 use crate::explain::Explanation;
 use crate::idempotency::IdempotencyKey;
@@ -63,6 +68,10 @@ pub(crate) struct Options {
     /// Bytes; the largest number is no cap.
     pub(crate) max_response_body: Option<u64>,
     pub(crate) socket: Option<Arc<Path>>,
+    /// Not over a connection that has served before.
+    pub(crate) fresh: bool,
+    /// Not to this address, where the host has another.
+    pub(crate) avoid: Option<IpAddr>,
     /// `timeouts` as the clocks want them, once settled, like all that follows.
     pub(crate) limits: Option<PhaseLimits>,
     pub(crate) profile: Option<Arc<Manner>>,
@@ -154,10 +163,21 @@ impl Parts {
     /// client's settings. Once, where the call begins: only then does its URL stay.
     #[inline]
     pub(crate) fn settle(&mut self, settings: &Settings) -> Result<(), Error> {
+        if self.url.has_login() {
+            self.log_in();
+        }
         if self.options.is_none() && settings.profiles.is_empty() {
             return Ok(());
         }
         self.settle_own(settings)
+    }
+
+    /// Adds the credentials that the URL's user information stands for, unless there are others.
+    #[cold]
+    fn log_in(&mut self) {
+        if let Some(login) = self.url.take_login() {
+            self.headers_mut().entry(AUTHORIZATION).or_insert(login);
+        }
     }
 
     #[cold]
@@ -174,13 +194,16 @@ impl Parts {
         options.socket = options.socket.take().or_else(|| manner?.socket.clone());
         options.profile = manner.cloned();
         let number = manner.map_or(0, |manner| manner.number);
-        if number == 0 && options.socket.is_none() {
+        if number == 0 && options.socket.is_none() && options.avoid.is_none() {
             return Ok(());
         }
         let origin: Origin = self.url.origin().parse().map_err(invalid)?;
         let mut route = Route::direct(origin).with_profile(number);
         if let Some(path) = &options.socket {
             route = route.with_unix_socket(path.clone());
+        }
+        if let Some(addr) = options.avoid {
+            route = route.without(addr);
         }
         options.route = Some(route.key().into());
         Ok(())
@@ -242,6 +265,15 @@ impl RequestBuilder {
         Self { client, parts }
     }
 
+    /// Adds the credentials that the URL's user information stands for, which a call does by itself.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn log_in(self) -> Self {
+        self.edit(|parts| {
+            parts.log_in();
+            Ok(())
+        })
+    }
+
     fn edit(mut self, change: impl FnOnce(&mut Parts) -> Result<(), Error>) -> Self {
         if let Ok(parts) = &mut self.parts
             && let Err(error) = change(parts)
@@ -259,7 +291,8 @@ impl RequestBuilder {
         })
     }
 
-    /// Adds a header field. A field of the same name among the client's defaults is replaced by it.
+    /// Adds a header field. A field of the same name among the client's defaults is replaced by it,
+    /// and `Authorization` also what the URL's user information stands for.
     pub fn header<K, V>(self, name: K, value: V) -> Self
     where
         HeaderName: TryFrom<K>,
@@ -514,6 +547,33 @@ impl RequestBuilder {
         if let (Some(deadline), Ok(parts)) = (deadline, &mut self.parts) {
             parts.options.get_or_insert_default().deadline = Some(deadline);
         }
+    }
+
+    /// The lowest address that its host is known to have, which is the same for all its names.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn address(&self) -> Option<SocketAddr> {
+        let settings = &self.client.shared.settings;
+        let (_, settled) = self.settled().ok()?;
+        if settled.socket(settings).is_some() {
+            return None;
+        }
+        let (dns, host) = (&settings.dns, bare_host(&settled.url));
+        let known = dns.known_addresses(host);
+        let addrs = known.unwrap_or_else(|| dns.addresses(host)).into_iter();
+        let lowest = addrs.map(|addr| addr.to_canonical()).min()?;
+        Some(SocketAddr::new(lowest, settled.url.port()))
+    }
+
+    /// Takes no connection that has served before.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn fresh(self) -> Self {
+        self.option(|options| options.fresh = true)
+    }
+
+    /// Connects to `addr` only where the host has no other address.
+    #[cfg(feature = "websocket")]
+    pub(crate) fn without(self, addr: IpAddr) -> Self {
+        self.option(|options| options.avoid = Some(addr))
     }
 
     /// Why it was not even sent.

@@ -337,7 +337,6 @@ impl Shared {
         }
     }
 
-    #[expect(clippy::boxed_local, reason = "a connection moves as a pointer")]
     /// Takes a connection out of use. It closes when it is dropped, here, outside the lock.
     pub(crate) fn discard(&self, mut h1: Box<H1>, how: Discard, why: &'static str) {
         let now = self.net.now();
@@ -353,6 +352,9 @@ impl Shared {
             connection: h1.id,
             why,
         });
+        // A transport is anybody's code: one that panics here has said so by the panic hook, and must
+        // neither keep others from hearing of the end nor, within a `Drop` that unwinds, end the process.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(h1)));
     }
 }
 

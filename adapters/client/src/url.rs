@@ -4,16 +4,23 @@ use std::fmt;
 use std::sync::Arc;
 
 use fulmar_core::origin::Scheme;
+use http::header::HeaderValue;
 
+use crate::basic;
 use crate::error::{Error, Kind};
 
 /// An absolute `http` or `https` URL, normalised, in one allocation. Cloning bumps a count.
 ///
+/// User information (`user:password@`) is kept apart from it: a request to the URL sends it as
+/// `Authorization: Basic`, unless it has that field of its own, and nothing shows it.
+///
 /// Parse once what is asked often: `client.get(&url)` then allocates nothing for it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct Url {
+    /// With a login, the value of `Authorization` follows in a line of its own.
     text: Arc<str>,
     scheme: Scheme,
+    has_login: bool,
     /// Where host, port and path end; the fragment was dropped.
     host_start: u16,
     host_end: u16,
@@ -23,12 +30,13 @@ pub struct Url {
 
 impl Url {
     /// Parses a URL. A plain ASCII one is recognised in one pass; anything else goes through the
-    /// WHATWG parser of the `url` crate. User information and fragment are dropped.
+    /// WHATWG parser of the `url` crate. The fragment is dropped.
     ///
     /// # Errors
     ///
     /// `Kind::Request` where the text is no URL, has no host, is neither `http` nor `https`, or has
-    /// a raw space or control character in it.
+    /// a raw space or control character in it, or where its user information cannot be sent as
+    /// Basic credentials: a colon in the name, a control character, or not UTF-8.
     pub fn parse(text: &str) -> Result<Self, Error> {
         match plain(text) {
             Some(shape) => Ok(shape.with(Arc::from(text))),
@@ -42,6 +50,7 @@ impl Url {
         let Some(known) = known else {
             return Self::parse(text);
         };
+        debug_assert!(!known.has_login, "it was asked for, and its login taken");
         if *known.text == *text {
             return Ok(known.clone());
         }
@@ -65,13 +74,18 @@ impl Url {
             return Err(refuse(format!("{shown:?}: a space or control character")));
         }
         let mut url = url::Url::parse(text).map_err(|e| refuse(format!("{shown:?}: {e}")))?;
+        let login = login(&url).ok_or_else(|| {
+            refuse(format!(
+                "{shown:?}: user information that Basic cannot send"
+            ))
+        })?;
         url.set_fragment(None);
         // Neither can fail on a URL that has a host.
         let _ = url.set_username("");
         let _ = url.set_password(None);
         let normal = url.as_str();
         if let Some(shape) = plain(normal) {
-            return Ok(shape.with(Arc::from(normal)));
+            return Ok(shape.with(Arc::from(normal)).with_login(login));
         }
         let scheme = match url.scheme() {
             "http" => Scheme::Http,
@@ -97,16 +111,46 @@ impl Url {
             origin_end,
             port,
         }
-        .with(Arc::from(normal)))
+        .with(Arc::from(normal))
+        .with_login(login))
     }
 
-    /// What a reference means here, of which `ws` and `wss` are `http` and `https`.
+    fn with_login(self, login: Option<String>) -> Self {
+        match login {
+            None => self,
+            Some(login) => Self {
+                text: Arc::from(format!("{}\n{login}", self.text)),
+                has_login: true,
+                ..self
+            },
+        }
+    }
+
+    /// Whether it has user information.
+    #[inline]
+    pub(crate) fn has_login(&self) -> bool {
+        self.has_login
+    }
+
+    /// What the user information stands for, marked sensitive. The URL is without it then.
+    pub(crate) fn take_login(&mut self) -> Option<HeaderValue> {
+        let (text, login) = self.text.split_once('\n')?;
+        let mut login = HeaderValue::try_from(login).ok()?;
+        login.set_sensitive(true);
+        (self.text, self.has_login) = (Arc::from(text), false);
+        Some(login)
+    }
+
+    /// What a reference means here, of which `ws` and `wss` are `http` and `https`. Its user
+    /// information is the server's, not the user's.
     #[cfg(feature = "websocket")]
     pub(crate) fn join_websocket(&self, reference: &str) -> Result<Self, Error> {
         let wrong = |error| Error::new(Kind::Request).caused_by(error);
         let base = url::Url::parse(self.as_str()).map_err(wrong)?;
         let url = base.join(&http_of(reference)).map_err(wrong)?;
-        Self::parse(url.as_str())
+        let mut url = Self::parse(url.as_str())?;
+        drop(url.take_login());
+        Ok(url)
     }
 
     /// Whether it is under TLS.
@@ -116,8 +160,18 @@ impl Url {
     }
 
     /// The URL as text.
+    #[inline]
     pub fn as_str(&self) -> &str {
-        &self.text
+        if self.has_login {
+            self.without_login()
+        } else {
+            &self.text
+        }
+    }
+
+    #[cold]
+    fn without_login(&self) -> &str {
+        self.text.lines().next().unwrap_or_default()
     }
 
     /// `http` or `https`.
@@ -147,6 +201,13 @@ impl Url {
 
     /// Path and query, as the request line has it; `/` where there is none.
     pub fn target(&self) -> &str {
+        let target = self.target_and_login();
+        target.split('\n').next().unwrap_or(target)
+    }
+
+    /// The target alone, where the login was taken.
+    #[inline]
+    pub(crate) fn target_and_login(&self) -> &str {
         match &self.text[usize::from(self.origin_end)..] {
             "" => "/",
             target => target,
@@ -154,6 +215,7 @@ impl Url {
     }
 
     pub(crate) fn text(&self) -> Arc<str> {
+        debug_assert!(!self.has_login, "it is asked for, and its login taken");
         self.text.clone()
     }
 }
@@ -172,12 +234,23 @@ impl Shape {
         Url {
             text,
             scheme: self.scheme,
+            has_login: false,
             host_start: self.host_start as u16,
             host_end: self.host_end as u16,
             origin_end: self.origin_end as u16,
             port: self.port.unwrap_or(self.scheme.default_port()),
         }
     }
+}
+
+/// The user information as a field's value; `None` where Basic cannot send it.
+#[expect(clippy::option_option, reason = "there may be none to send")]
+fn login(url: &url::Url) -> Option<Option<String>> {
+    let password = url.password();
+    if url.username().is_empty() && password.is_none() {
+        return Some(None);
+    }
+    basic::of_user_information(url.username(), password.unwrap_or_default()).map(Some)
 }
 
 const HOST: u8 = 1;
@@ -321,13 +394,13 @@ fn is_plain_target(target: &[u8]) -> bool {
 
 impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&*self.text, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 

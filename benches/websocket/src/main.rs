@@ -23,11 +23,14 @@ static ALLOCATOR: &StatsAlloc<System> = &INSTRUMENTED_SYSTEM;
 /// The argument that asks whether this library keeps to its budgets.
 const CHECK: &str = "--check";
 
+/// What counts the bytes of heap in use.
+type Heap = fn() -> isize;
+
 /// What a client can be asked for.
 struct Client {
     name: &'static str,
     run: fn(Pattern, SocketAddr, usize) -> Result<(), Error>,
-    idle: fn(SocketAddr, usize, fn() -> isize) -> Result<isize, Error>,
+    idle: fn(SocketAddr, usize, Heap) -> Result<isize, Error>,
 }
 
 const fn client<P: Peer>() -> Client {

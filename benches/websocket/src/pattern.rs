@@ -83,8 +83,7 @@ impl Pattern {
             Self::PingPong(len) => {
                 let message = Bytes::from(vec![b'x'; len]);
                 for _ in 0..messages {
-                    peer.send(message.clone()).await?;
-                    peer.flush().await?;
+                    peer.send_now(message.clone()).await?;
                     expect(peer, len).await?;
                 }
             }

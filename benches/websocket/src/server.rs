@@ -70,17 +70,20 @@ fn read_head(stream: &mut TcpStream) -> io::Result<(String, Vec<u8>)> {
     }
 }
 
-/// Sends back every data frame, all that one read brought with one write.
+/// Sends back every message, as servers do: in one frame, however many it came in; all that one read
+/// brought with one write.
 fn echo(stream: &mut TcpStream, mut input: Vec<u8>) -> io::Result<()> {
     let mut chunk = vec![0; 256 * 1024];
+    let mut message = Message::default();
     let mut output = Vec::new();
     loop {
         let mut at = 0;
         while let Some(frame) = Frame::parse(&input[at..]) {
-            if frame.opcode < 8 {
-                frame.echo(&mut input[at..], &mut output);
-            } else if frame.opcode == 8 {
+            if frame.opcode == 8 {
                 return Ok(());
+            }
+            if frame.opcode < 8 {
+                message.take(&frame, &mut input[at..], &mut output);
             }
             at += frame.end;
         }
@@ -94,10 +97,51 @@ fn echo(stream: &mut TcpStream, mut input: Vec<u8>) -> io::Result<()> {
     }
 }
 
+/// What has come of a message.
+#[derive(Default)]
+struct Message {
+    opcode: u8,
+    payload: Vec<u8>,
+}
+
+impl Message {
+    /// Takes the next frame, and sends the message back if that was its last.
+    fn take(&mut self, frame: &Frame, input: &mut [u8], output: &mut Vec<u8>) {
+        if frame.opcode != 0 {
+            self.opcode = frame.opcode;
+        }
+        let piece = frame.unmasked(input);
+        if frame.fin && self.payload.is_empty() {
+            return write(self.opcode, piece, output);
+        }
+        self.payload.extend_from_slice(piece);
+        if frame.fin {
+            write(self.opcode, &self.payload, output);
+            self.payload.clear();
+        }
+    }
+}
+
+fn write(opcode: u8, payload: &[u8], output: &mut Vec<u8>) {
+    output.push(0x80 | opcode);
+    match payload.len() {
+        len @ 0..126 => output.push(len as u8),
+        len @ 126..0x1_0000 => {
+            output.push(126);
+            output.extend_from_slice(&(len as u16).to_be_bytes());
+        }
+        len => {
+            output.push(127);
+            output.extend_from_slice(&(len as u64).to_be_bytes());
+        }
+    }
+    output.extend_from_slice(payload);
+}
+
 /// A whole masked frame at the start of the input.
 struct Frame {
     opcode: u8,
-    first: u8,
+    fin: bool,
     mask: [u8; 4],
     payload: usize,
     end: usize,
@@ -119,14 +163,14 @@ impl Frame {
         let end = payload + usize::try_from(len).ok()?;
         (input.len() >= end).then_some(Self {
             opcode: first & 0x0f,
-            first,
+            fin: first & 0x80 != 0,
             mask,
             payload,
             end,
         })
     }
 
-    fn echo(&self, input: &mut [u8], output: &mut Vec<u8>) {
+    fn unmasked<'a>(&self, input: &'a mut [u8]) -> &'a [u8] {
         let payload = &mut input[self.payload..self.end];
         let mut words = payload.chunks_exact_mut(4);
         for word in &mut words {
@@ -137,18 +181,6 @@ impl Frame {
         for (byte, mask) in words.into_remainder().iter_mut().zip(self.mask) {
             *byte ^= mask;
         }
-        output.push(self.first);
-        match payload.len() {
-            len @ 0..126 => output.push(len as u8),
-            len @ 126..0x1_0000 => {
-                output.push(126);
-                output.extend_from_slice(&(len as u16).to_be_bytes());
-            }
-            len => {
-                output.push(127);
-                output.extend_from_slice(&(len as u64).to_be_bytes());
-            }
-        }
-        output.extend_from_slice(payload);
+        payload
     }
 }

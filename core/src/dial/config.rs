@@ -17,6 +17,8 @@ pub struct Config {
     pub attempt_delay: Duration,
     /// How many attempts may be under way at once. Default and most: 6.
     pub in_flight: usize,
+    /// An address that is left out where the host has others. Default: none.
+    pub avoid: Option<IpAddr>,
 }
 
 impl Config {
@@ -45,6 +47,7 @@ impl Default for Config {
             resolution_delay: Duration::from_millis(50),
             attempt_delay: Duration::from_millis(250),
             in_flight: Self::IN_FLIGHT,
+            avoid: None,
         }
     }
 }

@@ -16,6 +16,7 @@
 //! * There is one winner. All others are abandoned before it is named.
 //! * By the deadline the outcome is there, and after it nothing begins.
 //! * One address needs no timer.
+//! * [`Config::avoid`] is connected to only if the lookups name no other address.
 //!
 //! A race ends with the first transport that opens; the TLS handshake over it is the driver's. If
 //! that breaks for a reason that need not hold for another address, [`Dial::handle_failed`] with
@@ -162,7 +163,7 @@ impl Dial {
             config,
             state: State::Resolving { until: None },
             pending,
-            queue: Queue::new(),
+            queue: Queue::new(config.avoid),
             flights: Vec::new(),
             last_start: None,
             next_at: Instant::ORIGIN,
@@ -178,6 +179,11 @@ impl Dial {
     /// it right before [`Dial::handle_answer`]. Of more than 1,024 addresses the rest is ignored.
     pub fn remember(&mut self, known: &[Known]) {
         self.queue.remember(known);
+    }
+
+    /// How many different addresses the host has, as far as its lookups were answered.
+    pub fn addresses(&self) -> usize {
+        self.queue.seen()
     }
 
     /// Which attempt won, if it did not fail since.
@@ -221,6 +227,9 @@ impl Dial {
             Err(fault) => {
                 self.lookup_fault = Some(failure::worse_lookup(self.lookup_fault.take(), fault));
             }
+        }
+        if !self.awaits_answers() {
+            self.queue.complete();
         }
         self.advance(now);
     }
@@ -279,13 +288,16 @@ impl Dial {
         }
         self.begin_race(now);
         self.start(now);
-        let waiting = self.pending.v4 || self.pending.v6;
-        if self.flights.is_empty() && self.queue.is_empty() && !waiting {
+        if self.flights.is_empty() && self.queue.is_empty() && !self.awaits_answers() {
             self.fail(failure::most_telling(
                 &self.failures,
                 self.lookup_fault.as_ref(),
             ));
         }
+    }
+
+    fn awaits_answers(&self) -> bool {
+        self.pending.v4 || self.pending.v6
     }
 
     /// RFC 8305 section 3: an AAAA answer is worth a short wait.

@@ -4,6 +4,8 @@
 //! short while ago, then those whose attempt was given up for another's sake. Within a tier the
 //! families take turns (RFC 8305 section 4, with a first address family count of 1), and within a
 //! family the resolver's order holds, unless another address is known to be clearly nearer.
+//!
+//! An address to avoid stands aside, and comes in only as the one address there is.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::IpAddr;
@@ -56,17 +58,19 @@ pub(super) struct Queue {
     /// Every address that was ever put in: none is tried a second time because it came twice.
     seen: Vec<IpAddr>,
     known: BTreeMap<IpAddr, Known>,
+    avoid: Option<IpAddr>,
     /// Whose turn it is.
     turn: Family,
 }
 
 impl Queue {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(avoid: Option<IpAddr>) -> Self {
         Self {
             v4: VecDeque::new(),
             v6: VecDeque::new(),
             seen: Vec::new(),
             known: BTreeMap::new(),
+            avoid: avoid.map(|addr| addr.to_canonical()),
             // RFC 6724 would need the source addresses; without them, IPv6 is preferred.
             turn: Family::V6,
         }
@@ -97,6 +101,22 @@ impl Queue {
             return;
         }
         self.seen.push(addr);
+        if self.avoid != Some(addr) {
+            self.admit(addr);
+        }
+    }
+
+    /// There are no addresses but those that were put in.
+    pub(super) fn complete(&mut self) {
+        if let ([only], Some(addr)) = (&self.seen[..], self.avoid)
+            && *only == addr
+        {
+            self.avoid = None;
+            self.admit(addr);
+        }
+    }
+
+    fn admit(&mut self, addr: IpAddr) {
         let unknown = Known {
             addr,
             bad: false,
@@ -185,7 +205,7 @@ mod tests {
     }
 
     fn order(known: &[Known], addrs: &[&str]) -> Vec<String> {
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(None);
         queue.remember(known);
         for text in addrs {
             queue.push(addr(text));
@@ -234,6 +254,25 @@ mod tests {
     }
 
     #[test]
+    fn an_address_to_avoid_comes_in_as_the_only_one_there_is_or_not_at_all() {
+        for (addrs, expected) in [
+            (&["4.1.1.1"][..], &["4.1.1.1"][..]),
+            (&["::ffff:4.1.1.1", "4.1.1.1"], &["4.1.1.1"]),
+            (&["4.1.1.1", "6::1"], &["6::1"]),
+            (&["4.2.2.2", "4.1.1.1"], &["4.2.2.2"]),
+            (&["4.2.2.2"], &["4.2.2.2"]),
+        ] {
+            let mut queue = Queue::new(Some(addr("4.1.1.1")));
+            for text in addrs {
+                queue.push(addr(text));
+            }
+            queue.complete();
+            queue.complete();
+            assert_eq!(drain(&mut queue), expected, "{addrs:?}");
+        }
+    }
+
+    #[test]
     fn an_address_counts_once_in_either_spelling() {
         assert_eq!(
             order(&[], &["::ffff:4.1.1.1", "4.1.1.1", "4.1.1.1"]),
@@ -243,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_flood_of_one_family_leaves_room_for_the_other() {
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(None);
         for n in 0..1000u16 {
             queue.push(IpAddr::from([6, 0, 0, 0, 0, 0, 0, n]));
         }
@@ -274,7 +313,7 @@ mod tests {
     fn of_too_many_known_addresses_the_last_are_ignored() {
         let far = |n: u16| IpAddr::from([6, 0, 0, 0, 0, 0, 0, n]);
         let full = u16::try_from(MAX_KNOWN).unwrap_or_default();
-        let mut queue = Queue::new();
+        let mut queue = Queue::new(None);
         queue.remember(&(0..=full).map(|n| Known::bad(far(n))).collect::<Vec<_>>());
         for n in [full - 1, full] {
             queue.push(far(n));

@@ -11,7 +11,7 @@ use crate::ws::CloseCode;
 pub enum Pace {
     /// As the configuration says.
     Usual,
-    /// The first time evenly between the two, then as usual.
+    /// Evenly between the two; the delays of attempts that fail then are as usual.
     First(Duration, Duration),
     /// With longer delays: 5 s, doubling up to 60 s.
     Throttled,

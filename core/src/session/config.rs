@@ -19,12 +19,13 @@ pub struct Config {
     pub(super) backoff: Backoff,
     pub(super) throttled: Backoff,
     pub(super) floor: Duration,
-    pub(super) initial_spread: Duration,
+    pub(super) initial_spread: Option<Duration>,
     pub(super) stable_after: Duration,
     pub(super) max_attempts: Option<u32>,
     pub(super) max_elapsed: Option<Duration>,
     pub(super) not_found_retries: u32,
     pub(super) outbox: Bound,
+    pub(super) max_bulk: usize,
     pub(super) window: Bound,
     pub(super) inbox: Bound,
     pub(super) slow_consumer: SlowConsumer,
@@ -44,7 +45,7 @@ impl Default for Config {
             backoff: Backoff::exponential(secs(1)).max(secs(30)),
             throttled: Backoff::exponential(secs(5)).max(secs(60)),
             floor: Duration::from_millis(100),
-            initial_spread: secs(5),
+            initial_spread: Some(secs(5)),
             stable_after: secs(30),
             max_attempts: None,
             max_elapsed: Some(secs(15 * 60)),
@@ -53,6 +54,7 @@ impl Default for Config {
                 messages: 1024,
                 bytes: 8 << 20,
             },
+            max_bulk: 1 << 20,
             window: Bound {
                 messages: 256,
                 bytes: 4 << 20,
@@ -86,19 +88,20 @@ impl Config {
         Self::default()
     }
 
-    /// The delays between attempts, of at least 100 ms. Default: full jitter, from 1 s doubling to
-    /// 30 s.
+    /// The delays between attempts, of at least 100 ms (half of the longest they could be, where that
+    /// is less). Default: full jitter, from 1 s doubling to 30 s.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;
         self
     }
 
-    /// The first reconnect after an open connection was lost follows within that time. Default 5 s;
-    /// more than 10,000 clients of one server want 15 s.
+    /// The first reconnect after an open connection was lost follows within that time; with `None`
+    /// after the first delay of the [backoff](Self::backoff). Default 5 s; more than 10,000 clients
+    /// of one server want 15 s.
     #[must_use]
-    pub fn initial_spread(mut self, spread: Duration) -> Self {
-        self.initial_spread = spread;
+    pub fn initial_spread(mut self, spread: impl Into<Option<Duration>>) -> Self {
+        self.initial_spread = spread.into();
         self
     }
 
@@ -117,7 +120,9 @@ impl Config {
         self
     }
 
-    /// How long after the loss of the last stable connection attempts may begin. Default 15 min.
+    /// How long after the loss of the last stable connection the last attempt may begin. Where the
+    /// delay before the next one would end later, be it the backoff's or the server's `Retry-After`,
+    /// the session stops as exhausted at once. Default 15 min.
     #[must_use]
     pub fn max_elapsed(mut self, elapsed: impl Into<Option<Duration>>) -> Self {
         self.max_elapsed = elapsed.into();
@@ -142,6 +147,14 @@ impl Config {
     #[must_use]
     pub fn outbox_messages(mut self, messages: usize) -> Self {
         self.outbox.messages = messages;
+        self
+    }
+
+    /// The most bytes of a message in [`Lane::Bulk`](crate::lane::Lane::Bulk): while one is written,
+    /// those of other lanes wait. Default 1 MiB; `None` is no limit but the outbox's.
+    #[must_use]
+    pub fn max_bulk_message(mut self, bytes: impl Into<Option<usize>>) -> Self {
+        self.max_bulk = bytes.into().unwrap_or(usize::MAX);
         self
     }
 
@@ -195,15 +208,22 @@ impl Config {
         self
     }
 
-    /// What statuses of handshakes mean.
+    /// What statuses of handshakes mean, and which of them are redirects to follow.
     #[must_use]
     pub fn handshakes(mut self, table: HandshakeTable) -> Self {
         self.handshakes = table;
         self
     }
 
+    /// What was set of that: a driver needs it to know redirects.
+    pub fn handshake_table(&self) -> &HandshakeTable {
+        &self.handshakes
+    }
+
     /// A word on close codes before the table's, by the reason that came with them. Some servers
     /// close with 1008 for an expired token.
+    ///
+    /// It is asked while the session is locked: it has to be quick, and must not use the session.
     #[must_use]
     pub fn reason_hook(
         mut self,

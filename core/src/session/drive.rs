@@ -6,19 +6,20 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use rand_core::Rng;
 
-use super::event::{Action, Event, Loss, StopReason};
+use super::event::{Action, Connect, Event, Loss, StopReason};
 use super::loss::ConnectFailure;
 use super::outbox::Dropped;
 use super::outgoing::{Entry, MessageId, Receipt};
 use super::reconnect::Past;
 use super::session::{Session, State};
+use super::silence::Silence;
 use crate::buf::WriteBuf;
 use crate::fault::FaultKind;
 use crate::time::Instant;
 use crate::ws::{self, Connection};
 
 impl Session {
-    /// A connection is open. `alternatives` says whether the server has other addresses.
+    /// A connection is open. `alternatives` says whether its host has other addresses.
     pub fn handle_connected(
         &mut self,
         now: Instant,
@@ -34,6 +35,9 @@ impl Session {
         self.connection = Some(Box::new(connection));
         self.alternatives = alternatives;
         self.opened_at = Some(now);
+        self.connect = Connect::default();
+        (self.received, self.sent) = (0, 0);
+        self.silence = Silence::new(now);
         self.epoch += 1;
         let epoch = self.epoch;
         let downtime = now - self.down_since;
@@ -75,6 +79,8 @@ impl Session {
             loss: loss.clone(),
             uptime: Duration::ZERO,
             rtt: None,
+            received: 0,
+            sent: 0,
         });
         self.follow(now, past, loss, action, retry_after, rng);
     }
@@ -83,15 +89,22 @@ impl Session {
     pub fn handle_input(&mut self, now: Instant) {
         if let Some(ws) = &mut self.connection {
             ws.handle_input(now);
+            self.silence.handle_input(now);
         }
     }
 
     /// Reads what is in `rx`, as far as the inbox has room.
     pub fn poll_input(&mut self, now: Instant, rx: &mut BytesMut, rng: &mut dyn Rng) {
+        let before = rx.len();
+        self.read_messages(now, rx);
+        self.received += (before - rx.len()) as u64;
+        self.lose_if_done(now, rng);
+    }
+
+    fn read_messages(&mut self, now: Instant, rx: &mut BytesMut) {
         while !self.inbox.is_paused() {
             let Some(ws) = &mut self.connection else {
-                rx.clear();
-                return;
+                return rx.clear();
             };
             match ws.poll_event(now, rx) {
                 Ok(Some(ws::Event::Message(message))) => {
@@ -107,16 +120,15 @@ impl Session {
                         .seen(written, &mut |id, receipt| seen.push((id, receipt)));
                     self.tell_receipts(seen);
                 }
-                Ok(None) | Err(_) => break,
+                Ok(None) | Err(_) => return,
             }
         }
-        self.lose_if_done(now, rng);
     }
 
     /// The server ended the transport.
     pub fn handle_eof(&mut self, now: Instant, rng: &mut dyn Rng) {
         if let Some(ws) = &mut self.connection {
-            ws.handle_eof(now);
+            ws.handle_eof();
         }
         self.lose_if_done(now, rng);
     }
@@ -124,7 +136,7 @@ impl Session {
     /// The transport failed.
     pub fn handle_fault(&mut self, now: Instant, kind: FaultKind, rng: &mut dyn Rng) {
         if let Some(ws) = &mut self.connection {
-            ws.handle_fault(now, kind);
+            ws.handle_fault(kind);
         }
         self.lose_if_done(now, rng);
     }
@@ -153,9 +165,12 @@ impl Session {
             let Some(ws) = &mut self.connection else {
                 return tx.clear();
             };
+            // One that was given up before, for the server's Close frame, is never whole.
+            let was_sending = ws.is_sending();
             ws.poll_transmit(now, tx, rng);
-            if !ws.is_sending() {
+            if was_sending && !ws.is_sending() {
                 self.flight.whole(ws.written());
+                self.outbox.release_current();
             }
             if !ws.is_ready(tx) {
                 break;
@@ -163,20 +178,7 @@ impl Session {
             let Some(entry) = self.next_message(now) else {
                 break;
             };
-            let message = entry.outgoing.message.clone();
-            let compress = entry.outgoing.compress;
-            let (id, count) = (entry.id, entry.redelivery);
-            self.flight.launch(entry);
-            if let Some(ws) = &mut self.connection {
-                // It is ready.
-                let _ = ws.send(message, compress, tx, rng);
-                if !ws.is_sending() {
-                    self.flight.whole(ws.written());
-                }
-            }
-            if count > 0 {
-                self.tell(Event::Redelivered { id, count });
-            }
+            self.give(now, entry, tx, rng);
         }
         self.open_when_synced();
         self.note_written(tx);
@@ -213,39 +215,44 @@ impl Session {
         entry
     }
 
+    /// Gives a message to the connection, which is ready.
+    fn give(&mut self, now: Instant, entry: Entry, tx: &mut WriteBuf, rng: &mut dyn Rng) {
+        let message = entry.outgoing.message.clone();
+        let compress = entry.outgoing.compress;
+        let (id, count) = (entry.id, entry.redelivery);
+        self.flight.launch(entry);
+        self.silence.handle_output(now);
+        if let Some(ws) = &mut self.connection {
+            // It takes the message.
+            let _ = ws.send(message, compress, tx, rng);
+            if !ws.is_sending() {
+                self.flight.whole(ws.written());
+                self.outbox.release_current();
+            }
+        }
+        if count > 0 {
+            self.tell(Event::Redelivered { id, count });
+        }
+    }
+
     /// Receipts for what the transport took.
     fn note_written(&mut self, tx: &WriteBuf) {
         if let Some(ws) = &self.connection {
-            let taken = ws.written().saturating_sub(tx.remaining() as u64);
+            self.sent = ws.written().saturating_sub(tx.remaining() as u64);
             let mut flushed = Vec::new();
             self.flight
-                .flushed(taken, &mut |id, receipt| flushed.push((id, receipt)));
+                .flushed(self.sent, &mut |id, receipt| flushed.push((id, receipt)));
             self.tell_receipts(flushed);
         }
     }
 
     /// Subscriptions have no number, and nobody to tell.
-    fn tell_receipts(&mut self, receipts: Vec<(MessageId, Receipt)>) {
+    pub(super) fn tell_receipts(&mut self, receipts: Vec<(MessageId, Receipt)>) {
         for (id, receipt) in receipts {
             if id != MessageId(0) {
                 self.tell(Event::Receipt { id, receipt });
             }
         }
-    }
-
-    pub(super) fn acknowledge(&mut self, id: MessageId, before: bool) -> bool {
-        let mut acked = Vec::new();
-        let mut receipts = |id, receipt| acked.push((id, receipt));
-        let mut found = self.flight.ack(id, before, &mut self.outbox, &mut receipts);
-        if !found {
-            // Its connection was lost, and it waits to be sent again.
-            found = self.outbox.remove_sent(id);
-            if found {
-                acked.push((id, Receipt::Acked));
-            }
-        }
-        self.tell_receipts(acked);
-        found
     }
 
     pub(super) fn replay_at(&self) -> Instant {
@@ -261,13 +268,13 @@ impl Session {
     }
 
     /// Closes the connection once nothing waits, or the drain is over; stops where there is none.
-    /// Says whether a connection is closing now.
+    /// Says whether a connection begins to close now.
     pub(super) fn close_when_drained(&mut self, now: Instant) -> bool {
-        let Some(closing) = &self.closing else {
+        let Some(closing) = &mut self.closing else {
             return false;
         };
         let drained = self.outbox.is_empty() && self.flight.is_written();
-        if !drained && now < closing.until {
+        if !closing.until.is_some_and(|until| drained || until <= now) {
             return false;
         }
         let Some(ws) = &mut self.connection else {
@@ -277,9 +284,7 @@ impl Session {
         let frame = &closing.frame;
         // The frame was checked when it was made.
         let _ = ws.close(now, frame.code, &frame.reason);
-        if let Some(closing) = &mut self.closing {
-            closing.until = Instant::MAX;
-        }
+        closing.until = None;
         true
     }
 

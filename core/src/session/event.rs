@@ -4,8 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::close_table::Pace;
 use super::outgoing::{DropReason, MessageId, Receipt};
-use crate::fault::Fault;
+use crate::fault::{Fault, Phase};
 use crate::ws::{CloseCode, Closed, HandshakeError};
 
 /// Why a connection was lost, or could not be had.
@@ -30,10 +31,11 @@ pub enum Loss {
 
 impl Loss {
     /// The close code: the server's, or the one that stands for what happened (RFC 6455 section
-    /// 7.1.5); 1006 where there was no connection.
+    /// 7.1.5): 1015 where TLS failed, 1006 where there was no connection for another reason.
     pub fn code(&self) -> CloseCode {
         match self {
             Self::Closed(closed) => closed.code,
+            Self::Fault(fault) if fault.phase == Phase::Tls => CloseCode::TLS,
             _ => CloseCode::ABNORMAL,
         }
     }
@@ -140,6 +142,24 @@ pub enum Event {
         uptime: Duration,
         /// Its last round-trip time.
         rtt: Option<Duration>,
+        /// Bytes of its frames that were read.
+        received: u64,
+        /// Bytes of frames that its transport took.
+        sent: u64,
+    },
+    /// The connection that was just lost had been silent before, and for so long that it may have
+    /// been cut for that: by the server, or by something on the way whose idle limit is shorter than
+    /// the keepalive interval. It may be chance; told again and again, with about the same time, it is
+    /// not.
+    ///
+    /// Choose [`Keepalive::every`](crate::ws::Keepalive::every) a bit below the shortest idle limit on
+    /// the way: 60 s of AWS's ALB and of nginx, 100 s of Cloudflare, 4 min of Azure's load balancer,
+    /// 30 s of some proxies.
+    CutWhileSilent {
+        /// How long nothing had come, and no message had gone.
+        silent: Duration,
+        /// The keepalive interval; `None` where it is off.
+        interval: Option<Duration>,
     },
     /// The session waits before it connects again.
     Backoff {
@@ -147,6 +167,12 @@ pub enum Event {
         delay: Duration,
         /// Which attempt follows, counted from the last stable connection.
         attempt: u32,
+        /// Which rule the delay was drawn by.
+        pace: Pace,
+        /// What the server asked for, where it did: the delay is at least that.
+        retry_after: Option<Duration>,
+        /// How long there has been no connection.
+        downtime: Duration,
     },
     /// The application does not take its messages: the socket is not read.
     Paused,
@@ -181,8 +207,8 @@ pub struct Connect {
     pub attempt: u32,
     /// The credentials of the last attempt were refused.
     pub refresh_auth: bool,
-    /// Not over a connection that is there already.
+    /// Not over a connection that has served before.
     pub fresh: bool,
-    /// Not to the address of the last connection.
+    /// Not to the address of the last connection, where the host has another.
     pub elsewhere: bool,
 }

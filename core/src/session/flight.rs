@@ -1,6 +1,6 @@
 //! Messages that were given to the connection: until they are written, read, acknowledged.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use super::outbox::{Bound, Outbox};
 use super::outgoing::{DropReason, Entry, MessageId, Receipt};
@@ -15,6 +15,12 @@ pub(super) struct Flight {
     writing: VecDeque<Flying>,
     /// Taken, and not known to be read.
     unseen: VecDeque<Seen>,
+    /// Of those, the ones of which somebody waits to hear that they were read, and where they end.
+    watched: BTreeMap<MessageId, u64>,
+    /// Where the last message ends that was taken and is no longer remembered.
+    forgotten: u64,
+    /// Bytes that the server is known to have read.
+    read: u64,
     /// Taken, and kept until acknowledged.
     unacked: VecDeque<Entry>,
     /// Of kept messages.
@@ -103,7 +109,8 @@ impl Flight {
             }
             receipts(flying.id, Receipt::Flushed);
             if self.unseen.len() == MOST_UNSEEN {
-                self.unseen.pop_front();
+                let oldest = self.unseen.pop_front();
+                self.forgotten = oldest.map_or(self.forgotten, |oldest| oldest.end);
             }
             self.unseen.push_back(Seen {
                 id: flying.id,
@@ -115,14 +122,39 @@ impl Flight {
         }
     }
 
+    /// Somebody waits to hear that the server has read a message that was taken. Says whether it has:
+    /// of one that is no longer remembered, whether it has read all of those.
+    pub(super) fn watch(&mut self, id: MessageId) -> bool {
+        let unseen = self.unseen.iter().find(|seen| seen.id == id);
+        let end = unseen.map_or(self.forgotten, |seen| seen.end);
+        if end > self.read {
+            self.watched.insert(id, end);
+        }
+        end <= self.read
+    }
+
+    /// Nobody does any more.
+    pub(super) fn unwatch(&mut self, id: MessageId) {
+        self.watched.remove(&id);
+    }
+
     /// The server has read so many bytes.
     pub(super) fn seen(&mut self, bytes: u64, receipts: &mut impl FnMut(MessageId, Receipt)) {
+        self.read = bytes;
         while self.unseen.front().is_some_and(|seen| seen.end <= bytes)
             && let Some(seen) = self.unseen.pop_front()
         {
             self.largest = self.largest.max(seen.len);
+            self.watched.remove(&seen.id);
             receipts(seen.id, Receipt::PeerSeen);
         }
+        self.watched.retain(|id, end| {
+            let is_read = *end <= bytes;
+            if is_read {
+                receipts(*id, Receipt::PeerSeen);
+            }
+            !is_read
+        });
     }
 
     /// The server has acknowledged a message; with `before`, all that were sent before it, too.
@@ -135,22 +167,18 @@ impl Flight {
     ) -> bool {
         let of = |entry: &Entry| entry.id == id;
         let taken = self.unacked.iter().position(of);
-        let under_way = self.writing.iter().position(|flying| flying.id == id);
-        let (from, upto) = match (taken, under_way) {
-            (Some(place), _) => (place, 0),
-            (None, Some(place)) => (self.unacked.len(), place + 1),
+        let is_kept = |flying: &Flying| flying.entry.as_ref().is_some_and(of);
+        let under_way = self.writing.iter().position(is_kept);
+        let (taken, under_way) = match (taken, under_way) {
+            (Some(place), _) if before => (0..place + 1, 0..0),
+            (Some(place), _) => (place..place + 1, 0..0),
+            // The server got it by an earlier connection: that says nothing of what is on this one.
+            (None, Some(place)) => (0..0, place..place + 1),
             (None, None) => return false,
         };
-        let range = match (before, taken) {
-            (true, Some(_)) => 0..from + 1,
-            (true, None) => 0..from,
-            (false, Some(_)) => from..from + 1,
-            (false, None) => 0..0,
-        };
-        let mut acked: Vec<Entry> = self.unacked.drain(range).collect();
-        let first = if before { 0 } else { upto.saturating_sub(1) };
-        for flying in self.writing.range_mut(first..upto) {
-            flying.acked |= flying.entry.is_some();
+        let mut acked: Vec<Entry> = self.unacked.drain(taken).collect();
+        for flying in self.writing.range_mut(under_way) {
+            flying.acked = true;
             acked.extend(flying.entry.take());
         }
         for entry in acked {
@@ -169,6 +197,8 @@ impl Flight {
             kept: self.unacked.drain(..).collect(),
             ..Wreck::default()
         };
+        self.watched.clear();
+        (self.forgotten, self.read) = (0, 0);
         let unseen = self.unseen.drain(..).filter(|seen| !seen.kept);
         wreck.doubtful.extend(unseen.map(|seen| seen.id));
         for flying in self.writing.drain(..) {

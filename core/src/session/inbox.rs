@@ -8,8 +8,8 @@ use super::outbox::Bound;
 use super::outgoing::Key;
 use crate::ws::Message;
 
-/// Shorter messages are copied: a slice of the read buffer keeps all of it.
-const DETACH_BELOW: usize = 4096;
+/// Shorter messages are copied: a slice keeps all of the buffer of a read, which is about as long.
+const DETACH_BELOW: usize = 16 * 1024;
 
 /// The key of a message, where it has one.
 type KeyOf = Arc<dyn Fn(&Message) -> Option<Key> + Send + Sync>;
@@ -31,6 +31,9 @@ pub enum SlowConsumer {
 
 impl SlowConsumer {
     /// [`Conflate`](Self::Conflate) by that key.
+    ///
+    /// It is asked of every message that comes, and then of those that wait, while the session is
+    /// locked: it has to be quick, and must not use the session.
     pub fn conflate(key: impl Fn(&Message) -> Option<Key> + Send + Sync + 'static) -> Self {
         Self::Conflate(Arc::new(key))
     }

@@ -5,11 +5,11 @@ use std::time::Duration;
 use rand_core::Rng;
 
 use super::close_table::{CloseAction, Pace};
-use super::event::{Action, Event, Loss, StopReason};
+use super::event::{Action, Connect, Event, Loss, StopReason};
 use super::outbox::Dropped;
 use super::outgoing::{DropReason, MessageId};
 use super::reconnect::Past;
-use super::session::Session;
+use super::session::{Session, State};
 use crate::fault::{Fault, FaultKind};
 use crate::time::Instant;
 use crate::ws::{self, Cause, Closed, HandshakeAction, HandshakeError};
@@ -43,24 +43,36 @@ pub enum ConnectFailure {
 impl Session {
     /// The connection is lost: what was on it is settled, and what follows is decided.
     pub(super) fn lose(&mut self, now: Instant, loss: Loss, rng: &mut dyn Rng) {
-        let Some(ws) = self.connection.take() else {
+        let Some(ws) = &self.connection else {
             return;
         };
-        self.act(Action::Disconnect);
-        let opened_at = self.opened_at.take().unwrap_or(now);
         let past = Past {
-            uptime: now - opened_at,
+            uptime: now - self.opened_at.unwrap_or(now),
             was_open: true,
-            heard: ws.has_received(),
+            // What the application cannot use is no working connection, however long it lasted.
+            heard: ws.has_received() && loss != Loss::ResyncTimeout,
         };
+        let rtt = ws.rtt().map(|rtt| rtt.last);
+        let interval = ws.keepalive_interval();
+        // The reason hook may panic: until then nothing is done by halves.
+        let action = self.judge_loss(&loss, past);
+        (self.connection, self.opened_at) = (None, None);
+        self.act(Action::Disconnect);
         self.down_since = now;
         self.tell(Event::Lost {
             loss: loss.clone(),
             uptime: past.uptime,
-            rtt: ws.rtt().map(|rtt| rtt.last),
+            rtt,
+            received: self.received,
+            sent: self.sent,
         });
-        let action = self.judge_loss(&loss, past);
-        self.settle(action == CloseAction::TooBig);
+        if let Loss::Closed(closed) = &loss
+            && let Some(silent) = self.silence.cut_after(now, closed, interval)
+        {
+            self.tell(Event::CutWhileSilent { silent, interval });
+        }
+        let by_peer = matches!(&loss, Loss::Closed(closed) if closed.cause == Cause::Peer);
+        self.settle(by_peer && action == CloseAction::TooBig);
         self.follow(now, past, loss, action, None, rng);
     }
 
@@ -107,11 +119,9 @@ impl Session {
         };
         let action = match closed.cause {
             Cause::Local => return CloseAction::Stop,
-            Cause::Violation(_) => CloseAction::FatalUnlessStable,
             Cause::Fault(FaultKind::Certificate) => CloseAction::Fatal,
-            Cause::Peer => self.config.action(closed.code, &closed.reason),
             Cause::ReadIdle | Cause::Stalled | Cause::Lagged => again,
-            _ => self.config.action(ws::CloseCode::ABNORMAL, ""),
+            _ => self.config.action(closed.code, &closed.reason),
         };
         match action {
             CloseAction::FatalUnlessStable if past.uptime >= self.config.stable_after => again,
@@ -125,26 +135,16 @@ impl Session {
         &mut self,
         failure: ConnectFailure,
     ) -> (Loss, CloseAction, Option<Duration>) {
-        let again = CloseAction::Reconnect(Pace::Usual);
+        // A server has answered to how it was connected to.
+        if !matches!(failure, ConnectFailure::Fault(_)) {
+            self.connect = Connect::default();
+        }
         match failure {
             ConnectFailure::Status {
                 status,
                 retry_after,
             } => {
-                let action = match self.config.handshakes.action(status) {
-                    HandshakeAction::Retry => again,
-                    HandshakeAction::RetryFresh => {
-                        self.connect.fresh = true;
-                        again
-                    }
-                    HandshakeAction::RefreshAuth => CloseAction::RefreshAuth,
-                    HandshakeAction::NotFound
-                        if self.attempts.not_found(self.config.not_found_retries) =>
-                    {
-                        again
-                    }
-                    _ => CloseAction::Fatal,
-                };
+                let action = self.judge_status(status);
                 (Loss::Status(status), action, retry_after)
             }
             ConnectFailure::Handshake {
@@ -153,22 +153,45 @@ impl Session {
             } => {
                 // A proxy that does not know upgrades mangles them: once more, in case.
                 let action = if through_proxy && self.attempts.mangled() {
-                    again
+                    CloseAction::Reconnect(Pace::Usual)
                 } else {
                     CloseAction::Fatal
                 };
                 (Loss::Handshake(error), action, None)
             }
             ConnectFailure::Fault(fault) => {
-                let hopeless = matches!(
-                    fault.kind,
-                    FaultKind::Certificate | FaultKind::Handshake | FaultKind::InvalidAddress
-                );
-                let action = if hopeless { CloseAction::Fatal } else { again };
+                let action = self.judge_fault(fault.kind);
                 (Loss::Fault(fault), action, None)
             }
             ConnectFailure::Redirect => (Loss::Redirect, CloseAction::Fatal, None),
             ConnectFailure::Invalid => (Loss::Invalid, CloseAction::Fatal, None),
+        }
+    }
+
+    fn judge_status(&mut self, status: u16) -> CloseAction {
+        let again = CloseAction::Reconnect(Pace::Usual);
+        match self.config.handshakes.action(status) {
+            HandshakeAction::Retry => again,
+            HandshakeAction::RetryFresh => {
+                self.connect.fresh = true;
+                again
+            }
+            HandshakeAction::RefreshAuth => CloseAction::RefreshAuth,
+            HandshakeAction::NotFound if self.attempts.not_found(self.config.not_found_retries) => {
+                again
+            }
+            _ => CloseAction::Fatal,
+        }
+    }
+
+    fn judge_fault(&self, kind: FaultKind) -> CloseAction {
+        match kind {
+            FaultKind::Certificate | FaultKind::Handshake | FaultKind::InvalidAddress => {
+                CloseAction::Fatal
+            }
+            // What is left is the address that asked to be left alone.
+            _ if self.connect.elsewhere => CloseAction::Reconnect(Pace::Throttled),
+            _ => CloseAction::Reconnect(Pace::Usual),
         }
     }
 
@@ -192,20 +215,66 @@ impl Session {
             CloseAction::TooBig if self.attempts.shrink() => Some(Pace::Usual),
             _ => None,
         };
-        self.previous = Some(loss.clone());
-        let begun_to_close = self.closing.as_ref().map(|closing| closing.until);
-        let nothing_left = self.outbox.is_empty();
-        match (begun_to_close, pace) {
-            (Some(until), _) if nothing_left || until <= now || until == Instant::MAX => {
-                self.stop(StopReason::Closed);
+        if past.was_open {
+            self.previous = Some(loss.clone());
+        }
+        let is_drained = self.closing.as_ref().is_some_and(|closing| {
+            self.outbox.is_empty() || closing.until.is_none_or(|until| until <= now)
+        });
+        match pace {
+            _ if is_drained => self.stop(StopReason::Closed),
+            None => self.stop(ended(action, loss)),
+            Some(pace) => {
+                let delay = self.delay(pace, past.was_open, retry_after, rng);
+                // Nobody is to wait for an attempt that may not be made.
+                if self.attempts.is_exhausted(now + delay, &self.config) {
+                    let attempts = self.attempts.count() - 1;
+                    let last = loss;
+                    self.stop(StopReason::Exhausted { attempts, last });
+                } else {
+                    self.back_off(now, pace, delay, retry_after);
+                }
             }
-            (_, None) => self.stop(ended(action, loss)),
-            (_, Some(_)) if self.attempts.is_exhausted(now, &self.config) => {
-                let attempts = self.attempts.count() - 1;
-                let last = loss;
-                self.stop(StopReason::Exhausted { attempts, last });
-            }
-            (_, Some(pace)) => self.back_off(now, pace, past.was_open, retry_after, rng),
+        }
+    }
+
+    /// How long to wait. At once, but only once: two addresses that refuse in turn are no reason for
+    /// a storm.
+    fn delay(
+        &mut self,
+        pace: Pace,
+        was_open: bool,
+        retry_after: Option<Duration>,
+        rng: &mut dyn Rng,
+    ) -> Duration {
+        self.connect.elsewhere = pace == Pace::Elsewhere && self.alternatives;
+        if self.connect.elsewhere && self.attempts.count() == 1 {
+            return Duration::ZERO;
+        }
+        self.attempts
+            .delay(pace, was_open, retry_after, &self.config, rng)
+    }
+
+    /// Waits, then connects again.
+    fn back_off(
+        &mut self,
+        now: Instant,
+        pace: Pace,
+        delay: Duration,
+        retry_after: Option<Duration>,
+    ) {
+        self.state = State::Backoff;
+        self.until = now + delay;
+        let attempt = self.attempts.count();
+        self.tell(Event::Backoff {
+            delay,
+            attempt,
+            pace,
+            retry_after,
+            downtime: now - self.down_since,
+        });
+        if delay == Duration::ZERO {
+            self.dial();
         }
     }
 }

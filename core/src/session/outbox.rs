@@ -48,9 +48,11 @@ pub(super) type Dropped = Vec<(MessageId, DropReason)>;
 pub(super) struct Outbox {
     lanes: [Queue; 3],
     bound: Bound,
-    /// Of what waits, and of what is sent and kept until it is acknowledged.
+    /// Of what waits, of what is being written, and of what is kept until it is acknowledged.
     messages: usize,
     bytes: usize,
+    /// Bytes of the message that is being written, unless it is kept.
+    current: Option<usize>,
 }
 
 #[derive(Debug)]
@@ -70,6 +72,7 @@ impl Outbox {
             bound,
             messages: 0,
             bytes: 0,
+            current: None,
         }
     }
 
@@ -96,7 +99,7 @@ impl Outbox {
         let Some(entry) = self.replace(entry, dropped) else {
             return Ok(());
         };
-        while !self.bound.has_room(self.messages, self.bytes, entry.len()) {
+        if !self.bound.has_room(self.messages, self.bytes, entry.len()) {
             match entry.outgoing.on_full {
                 OnFull::Refuse => return Err(entry.outgoing),
                 OnFull::DropNew => {
@@ -104,17 +107,40 @@ impl Outbox {
                     return Ok(());
                 }
                 OnFull::DropOldest => {
-                    let Some(oldest) = self.lane(entry.outgoing.lane).entries.pop_front() else {
+                    let Some(count) = self.in_the_way(&entry) else {
                         return Err(entry.outgoing);
                     };
-                    self.release(oldest.len());
-                    dropped.push((oldest.id, DropReason::Overflow));
+                    self.drop_oldest(entry.outgoing.lane, count, dropped);
                 }
             }
         }
         self.charge(entry.len());
         self.lane(entry.outgoing.lane).entries.push_back(entry);
         Ok(())
+    }
+
+    /// How many of the oldest of its lane would have to go for the message to have room; `None`
+    /// where all of them are too few.
+    fn in_the_way(&self, entry: &Entry) -> Option<usize> {
+        let (mut messages, mut bytes) = (self.messages, self.bytes);
+        let lane = &self.lanes[entry.outgoing.lane as usize];
+        for (count, oldest) in lane.entries.iter().enumerate() {
+            if self.bound.has_room(messages, bytes, entry.len()) {
+                return Some(count);
+            }
+            (messages, bytes) = (messages - 1, bytes - oldest.len());
+        }
+        let all = lane.entries.len();
+        let fits = self.bound.has_room(messages, bytes, entry.len());
+        fits.then_some(all)
+    }
+
+    fn drop_oldest(&mut self, lane: Lane, count: usize, dropped: &mut Dropped) {
+        let oldest: Vec<_> = self.lane(lane).entries.drain(..count).collect();
+        for entry in oldest {
+            self.release(entry.len());
+            dropped.push((entry.id, DropReason::Overflow));
+        }
     }
 
     /// Puts the message in the place of one with its key. Gives it back where there is none, or
@@ -163,7 +189,7 @@ impl Outbox {
                     lane.left -= cost;
                     let entry = lane.entries.pop_front()?;
                     if !entry.is_kept() {
-                        self.release(entry.len());
+                        self.current = Some(entry.len());
                     }
                     return Some(entry);
                 }
@@ -215,6 +241,7 @@ impl Outbox {
 
     /// Drops what does not survive its connection.
     pub(super) fn connection_lost(&mut self, dropped: &mut Dropped) {
+        self.release_current();
         for place in 0..self.lanes.len() {
             let entries = std::mem::take(&mut self.lanes[place].entries);
             for entry in entries {
@@ -241,6 +268,13 @@ impl Outbox {
             }
         }
         false
+    }
+
+    /// The message that was taken out last is written, or will not be.
+    pub(super) fn release_current(&mut self) {
+        if let Some(len) = self.current.take() {
+            self.release(len);
+        }
     }
 
     /// Everything that waits, in the order in which it was sent.

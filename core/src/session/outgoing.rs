@@ -81,7 +81,8 @@ impl<M: Into<Message>> From<M> for Outgoing {
 pub enum SendError {
     /// The outbox is full, or too much is unacknowledged.
     Full(Outgoing),
-    /// It is larger than the whole outbox, or than what may be unacknowledged.
+    /// It is larger than the whole outbox, than what may be unacknowledged, or than
+    /// [`Config::max_bulk_message`](super::Config::max_bulk_message).
     TooBig(Outgoing),
     /// The session closes or has stopped.
     Closed(Outgoing),
@@ -100,7 +101,7 @@ impl fmt::Display for SendError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Full(_) => "the outbox is full",
-            Self::TooBig(_) => "the message is larger than the outbox",
+            Self::TooBig(_) => "the message is larger than may be queued",
             Self::Closed(_) => "the session is closed",
         })
     }

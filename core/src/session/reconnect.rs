@@ -6,7 +6,7 @@ use rand_core::Rng;
 
 use super::close_table::Pace;
 use super::config::Config;
-use crate::backoff::{Backoff, Jitter, uniform};
+use crate::backoff::{Backoff, uniform};
 use crate::time::{Instant, saturating_nanos};
 
 #[derive(Debug, Default)]
@@ -47,11 +47,17 @@ impl Attempts {
     /// that would follow. Whether it was stable is decided now, without a timer, so that a server
     /// which accepts and drops is never taken for a working one.
     pub(super) fn lost(&mut self, now: Instant, past: Past, config: &Config) {
-        if past.was_open && past.heard && past.uptime >= config.stable_after {
+        let lasted = past.was_open && past.uptime >= config.stable_after;
+        if lasted && past.heard {
             *self = Self {
                 since: now,
                 ..Self::default()
             };
+        } else if lasted && self.count == 0 {
+            // A server that has nothing to say is no working one for the count, but there was no
+            // trouble before its loss either: the time for attempts begins with the trouble. Only
+            // once, or a server that accepts, waits and drops would have all the time there is.
+            self.since = now;
         }
         self.count = self.count.saturating_add(1);
     }
@@ -98,12 +104,15 @@ impl Attempts {
             Duration::from_nanos(uniform(rng, saturating_nanos(from), saturating_nanos(to)))
         };
         let delay = match pace {
-            Pace::First(from, to) if self.count == 1 => between(from, to, rng),
+            Pace::First(from, to) => between(from, to, rng),
             Pace::Throttled | Pace::Elsewhere => self.backoff(config.throttled, config, rng),
-            // RFC 6455 section 7.2.3.
-            _ if self.count == 1 && was_open => between(Duration::ZERO, config.initial_spread, rng),
-            _ => self.backoff(config.backoff, config, rng),
+            _ => match config.initial_spread {
+                // RFC 6455 section 7.2.3.
+                Some(spread) if self.count == 1 && was_open => between(Duration::ZERO, spread, rng),
+                _ => self.backoff(config.backoff, config, rng),
+            },
         };
+        self.previous = delay;
         let Some(told) = retry_after else {
             return delay;
         };
@@ -112,17 +121,7 @@ impl Attempts {
         delay.max(told.saturating_add(between(Duration::ZERO, spread, rng)))
     }
 
-    /// The backoff's delay, moved up from zero to the floor: `U(floor, e)` of full jitter.
-    fn backoff(&mut self, backoff: Backoff, config: &Config, rng: &mut dyn Rng) -> Duration {
-        let delay = backoff.delay(self.count, self.previous, rng);
-        self.previous = delay;
-        let most = backoff
-            .jitter(Jitter::None)
-            .delay(self.count, Duration::ZERO, rng);
-        let (delay, most) = (saturating_nanos(delay), saturating_nanos(most));
-        let floor = saturating_nanos(config.floor).min(most);
-        let share = u128::from(delay) * u128::from(floor) / u128::from(most.max(1));
-        let share = u64::try_from(share).unwrap_or(floor).min(delay);
-        Duration::from_nanos(floor.saturating_add(delay - share))
+    fn backoff(&self, backoff: Backoff, config: &Config, rng: &mut dyn Rng) -> Duration {
+        backoff.delay_from(config.floor, self.count, self.previous, rng)
     }
 }

@@ -24,21 +24,22 @@ use std::time::Duration;
 use bytes::BytesMut;
 use rand_core::Rng;
 
-use super::close_table::Pace;
 use super::config::Config;
 use super::event::{Action, Connect, Event, Loss, StopReason};
 use super::flight::Flight;
 use super::inbox::{Inbox, Received};
 use super::outbox::{Dropped, Outbox};
-use super::outgoing::{Entry, Key, MessageId, Outgoing, SendError};
+use super::outgoing::{Entry, MessageId, Outgoing, Receipt};
 use super::reconnect::Attempts;
+use super::silence::Silence;
 use super::subscriptions::Subscriptions;
 use crate::backoff::uniform;
 use crate::time::Instant;
-use crate::ws::{CloseCode, CloseError, CloseFrame, Connection, Message, Rtt};
+use crate::ws::{CloseCode, CloseError, CloseFrame, Connection, Rtt};
 
-/// Events that may wait for [`Session::poll_event`]. A driver asks after every call, and is far
-/// from it; beyond, the oldest are dropped and counted.
+/// Events that may wait for [`Session::poll_event`], beside two of each message that the outbox may
+/// have: what one call makes happen is less, and a driver asks after every call. Beyond, the oldest
+/// are dropped and counted.
 const MOST_EVENTS: usize = 16 * 1024;
 
 /// Where a session stands.
@@ -62,8 +63,8 @@ pub enum State {
 /// The application's wish to end.
 #[derive(Debug)]
 pub(super) struct Closing {
-    /// When what has not been sent stays unsent.
-    pub(super) until: Instant,
+    /// When what has not been sent stays unsent; `None` once the connection closes.
+    pub(super) until: Option<Instant>,
     pub(super) frame: CloseFrame,
 }
 
@@ -80,6 +81,7 @@ pub struct Session {
     pub(super) until: Instant,
     pub(super) connection: Option<Box<Connection>>,
     pub(super) attempts: Attempts,
+    /// How to connect, until a server has answered to that.
     pub(super) connect: Connect,
     pub(super) outbox: Outbox,
     pub(super) flight: Flight,
@@ -94,6 +96,10 @@ pub struct Session {
     /// When the last connection was lost, or the session started.
     pub(super) down_since: Instant,
     pub(super) epoch: u32,
+    /// Bytes of the connection's frames that were read, and that its transport took.
+    pub(super) received: u64,
+    pub(super) sent: u64,
+    pub(super) silence: Silence,
     pub(super) alternatives: bool,
     pub(super) last_seen: Option<u64>,
     pub(super) previous: Option<Loss>,
@@ -103,7 +109,7 @@ pub struct Session {
     actions: VecDeque<Action>,
     pub(super) events: VecDeque<Event>,
     events_dropped: u64,
-    last_id: u64,
+    pub(super) last_id: u64,
 }
 
 impl Session {
@@ -126,6 +132,9 @@ impl Session {
             opened_at: None,
             down_since: Instant::ORIGIN,
             epoch: 0,
+            received: 0,
+            sent: 0,
+            silence: Silence::default(),
             alternatives: false,
             last_seen: None,
             previous: None,
@@ -175,7 +184,7 @@ impl Session {
         self.inbox.len()
     }
 
-    /// Bytes of all messages that it keeps.
+    /// Bytes of all messages that it keeps, the one in progress among them.
     pub fn buffered(&self) -> usize {
         let connection = self.connection.as_ref().map_or(0, |ws| ws.buffered());
         self.outbox.bytes() + self.inbox.bytes() + self.resync_bytes + connection
@@ -210,93 +219,6 @@ impl Session {
         }
     }
 
-    /// Takes a message to be sent.
-    ///
-    /// # Errors
-    ///
-    /// Where there is no room for it and it says so, where it could never have room, or where the
-    /// session closes; the message is given back.
-    pub fn send(
-        &mut self,
-        now: Instant,
-        outgoing: impl Into<Outgoing>,
-    ) -> Result<MessageId, SendError> {
-        let outgoing = outgoing.into();
-        if self.is_closing() {
-            return Err(SendError::Closed(outgoing));
-        }
-        let entry = self.entry(now, outgoing);
-        if !self.outbox.fits(&entry.outgoing)
-            || (entry.is_kept() && entry.len() > self.config.window.bytes)
-        {
-            return Err(SendError::TooBig(entry.outgoing));
-        }
-        if entry.is_kept() && !self.flight.has_room(self.config.window, entry.len()) {
-            return Err(SendError::Full(entry.outgoing));
-        }
-        let id = entry.id;
-        let mut dropped = Dropped::new();
-        let taken = self.outbox.push(entry, &mut dropped);
-        self.tell_dropped(dropped);
-        taken.map(|()| id).map_err(SendError::Full)
-    }
-
-    /// The server acknowledged a message. Says whether it was still kept.
-    pub fn ack(&mut self, id: MessageId) -> bool {
-        self.acknowledge(id, false)
-    }
-
-    /// The server acknowledged a message and all that were sent on this connection before it.
-    pub fn ack_up_to(&mut self, id: MessageId) -> bool {
-        self.acknowledge(id, true)
-    }
-
-    /// Sends `message` now and again on every connection, under that key. A message of the same key
-    /// replaces it. Says whether there was room.
-    pub fn subscribe(&mut self, key: Key, message: Message) -> bool {
-        self.subscriptions.add(key, message)
-    }
-
-    /// No longer sends the message of that key. Says whether there was one.
-    pub fn unsubscribe(&mut self, key: &str) -> bool {
-        self.subscriptions.remove(key)
-    }
-
-    /// Sends a message as a part of the resync: before all others, in this order. It is lost with
-    /// its connection.
-    ///
-    /// # Errors
-    ///
-    /// Where there is no resync under way, or the messages exceed the outbox's bound.
-    pub fn resync_send(&mut self, now: Instant, message: Message) -> Result<MessageId, SendError> {
-        let entry = self.entry(now, message.into());
-        if self.state != State::Resync || self.resynced {
-            return Err(SendError::Closed(entry.outgoing));
-        }
-        let bound = self.config.outbox;
-        if !bound.has_room(self.resync.len(), self.resync_bytes, entry.len()) {
-            return Err(SendError::Full(entry.outgoing));
-        }
-        let id = entry.id;
-        self.resync_bytes += entry.len();
-        self.resync.push_back(entry);
-        Ok(id)
-    }
-
-    /// The resync is complete: the outbox opens once its messages are sent.
-    pub fn resync_done(&mut self) {
-        if self.state == State::Resync && !self.resynced {
-            self.resynced = true;
-            self.until = Instant::MAX;
-            self.open_when_synced();
-        }
-    }
-
-    /// Remembers how far the application has come in what the server sends, for the next resync.
-    pub fn saw(&mut self, sequence: u64) {
-        self.last_seen = Some(sequence);
-    }
-
     /// Takes the next message, or the word that some were dropped before it.
     pub fn recv(&mut self, now: Instant) -> Option<Received> {
         let was_paused = self.inbox.is_paused();
@@ -305,9 +227,28 @@ impl Session {
             if let Some(ws) = &mut self.connection {
                 ws.resume(now);
             }
+            // It was this side that did not listen.
+            self.silence = Silence::new(now);
             self.tell(Event::Resumed);
         }
         Some(received)
+    }
+
+    /// Wants the [`PeerSeen`](super::Receipt::PeerSeen) of a message that was flushed on this
+    /// connection, however many are flushed behind it: without that the last 1,024 are remembered.
+    /// Says whether it has to be waited for; then a [`ping`](Self::ping) brings it.
+    pub fn watch(&mut self, id: MessageId) -> bool {
+        let is_read = self.flight.watch(id);
+        if is_read {
+            let receipt = Receipt::PeerSeen;
+            self.tell(Event::Receipt { id, receipt });
+        }
+        !is_read
+    }
+
+    /// No longer wants to hear that.
+    pub fn unwatch(&mut self, id: MessageId) {
+        self.flight.unwatch(id);
     }
 
     /// Asks for a ping, for the round-trip time and the receipts of what was sent before it.
@@ -339,7 +280,7 @@ impl Session {
     ) -> Result<(), CloseError> {
         let frame = CloseFrame::new(code, reason)?;
         if self.closing.is_none() && self.state != State::Stopped {
-            let until = now + drain;
+            let until = Some(now + drain);
             self.closing = Some(Closing { until, frame });
             self.close_when_drained(now);
         }
@@ -371,7 +312,8 @@ impl Session {
         let closing = self
             .closing
             .as_ref()
-            .map_or(Instant::MAX, |closing| closing.until);
+            .and_then(|closing| closing.until)
+            .unwrap_or(Instant::MAX);
         let next = self.until.min(replay).min(closing);
         Some(connection.map_or(next, |at| at.min(next))).filter(|at| *at != Instant::MAX)
     }
@@ -380,10 +322,9 @@ impl Session {
     pub(super) fn dial(&mut self) {
         self.state = State::Connecting;
         self.until = Instant::MAX;
-        let connect = std::mem::take(&mut self.connect);
         self.act(Action::Connect(Connect {
             attempt: self.attempts.count(),
-            ..connect
+            ..self.connect
         }));
     }
 
@@ -409,39 +350,13 @@ impl Session {
         self.tell(Event::Stopped { reason, unsent });
     }
 
-    /// Waits, then connects again.
-    pub(super) fn back_off(
-        &mut self,
-        now: Instant,
-        pace: Pace,
-        was_open: bool,
-        retry_after: Option<Duration>,
-        rng: &mut dyn Rng,
-    ) {
-        // At once, but only once: two addresses that refuse in turn are no reason for a storm.
-        let elsewhere = pace == Pace::Elsewhere && self.alternatives;
-        let delay = if elsewhere && self.attempts.count() == 1 {
-            Duration::ZERO
-        } else {
-            self.attempts
-                .delay(pace, was_open, retry_after, &self.config, rng)
-        };
-        self.connect.elsewhere = elsewhere;
-        self.state = State::Backoff;
-        self.until = now + delay;
-        let attempt = self.attempts.count();
-        self.tell(Event::Backoff { delay, attempt });
-        if delay == Duration::ZERO {
-            self.dial();
-        }
-    }
-
     pub(super) fn act(&mut self, action: Action) {
         self.actions.push_back(action);
     }
 
     pub(super) fn tell(&mut self, event: Event) {
-        if self.events.len() == MOST_EVENTS {
+        let of_messages = self.config.outbox.messages.saturating_mul(2);
+        if self.events.len() >= MOST_EVENTS.saturating_add(of_messages) {
             self.events.pop_front();
             self.events_dropped += 1;
         }
@@ -451,16 +366,6 @@ impl Session {
     pub(super) fn tell_dropped(&mut self, dropped: Dropped) {
         for (id, reason) in dropped {
             self.tell(Event::Dropped { id, reason });
-        }
-    }
-
-    fn entry(&mut self, now: Instant, outgoing: Outgoing) -> Entry {
-        self.last_id += 1;
-        Entry {
-            id: MessageId(self.last_id),
-            expires: outgoing.ttl.map_or(Instant::MAX, |ttl| now + ttl),
-            outgoing,
-            redelivery: 0,
         }
     }
 }

@@ -143,8 +143,8 @@ impl Config {
     ///
     /// # Errors
     ///
-    /// Where a ping interval is not longer than its timeout, a frame may be larger than a message,
-    /// or fragments would be empty.
+    /// Where a ping interval is not longer than its timeout, or shorter than 1 ms, a frame may be
+    /// larger than a message, fragments would be empty, or the compression is none that there is.
     pub fn validate(&self) -> Result<(), ConfigError> {
         self.keepalive.validate()?;
         let (frame, message) = (self.limits.frame, self.limits.message);
@@ -154,7 +154,7 @@ impl Config {
         if self.fragment == 0 {
             return Err(ConfigError::Fragment);
         }
-        Ok(())
+        self.compression.map_or(Ok(()), |set| set.validate())
     }
 }
 
@@ -180,6 +180,42 @@ mod tests {
                 message: 4
             }
         );
+        let nanos = Duration::from_nanos;
+        for often in [
+            Keepalive::every(nanos(999_999)),
+            Keepalive::every(secs(1)).timeout(nanos(5)).missed(2),
+        ] {
+            let error = Config::new().keepalive(often).validate().unwrap_err();
+            assert!(matches!(error, ConfigError::TooOften(_)), "{error}");
+        }
+        for (compression, named) in [
+            (
+                Compression::new().level(10),
+                "the compression level of 10 is not from 0 to 9",
+            ),
+            (
+                Compression::new().window_bits(8),
+                "the compression window bits of 8 is not from 9 to 15",
+            ),
+            (
+                Compression::new().window_bits(16),
+                "the compression window bits of 16 is not from 9 to 15",
+            ),
+        ] {
+            // As it is with the feature `deflate`, without which it is not set.
+            let config = Config {
+                compression: Some(compression),
+                ..Config::new()
+            };
+            assert_eq!(config.validate().unwrap_err().to_string(), named);
+        }
+        for compression in [
+            Compression::new().level(0).window_bits(9),
+            Compression::new().level(9).window_bits(15),
+            Compression::low_memory(),
+        ] {
+            assert_eq!(Config::new().compression(compression).validate(), Ok(()));
+        }
         let missed = Keepalive::default().missed(0);
         assert!(Config::new().keepalive(missed).validate().is_err());
         assert!(Config::new().fragments(0, 0).validate().is_err());

@@ -19,6 +19,7 @@
 //!   one Close frame and some pings.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::BytesMut;
 use rand_core::Rng;
@@ -131,6 +132,11 @@ impl Connection {
         self.life.rtt()
     }
 
+    /// How often it makes sure of the server; `None` where it does not.
+    pub fn keepalive_interval(&self) -> Option<Duration> {
+        self.life.interval()
+    }
+
     /// Whether the server sent a frame.
     pub fn has_received(&self) -> bool {
         self.heard
@@ -141,9 +147,9 @@ impl Connection {
         self.sender.written()
     }
 
-    /// Bytes of messages that it keeps, in both directions.
+    /// Bytes that it keeps of a message that has not come whole.
     pub fn buffered(&self) -> usize {
-        self.receiver.buffered() + self.sender.buffered()
+        self.receiver.buffered()
     }
 
     /// Bytes of the frame at the front of `rx` that are still to come: room worth reserving.
@@ -156,7 +162,8 @@ impl Connection {
     ///
     /// # Errors
     ///
-    /// Where the connection is not [ready](Self::is_ready); the message is given back.
+    /// Where the connection is not [ready](Self::is_ready); the message is given back. What control
+    /// frames were written since it was does not matter.
     #[inline]
     pub fn send(
         &mut self,
@@ -168,7 +175,7 @@ impl Connection {
         if !self.is_open() {
             return Err(SendError::Closed(message));
         }
-        if !self.sender.is_ready(tx) {
+        if !self.sender.takes(tx) {
             return Err(SendError::Full(message));
         }
         self.sender.poll_pongs(tx, rng);
@@ -237,13 +244,13 @@ impl Connection {
     }
 
     /// The server ended the transport.
-    pub fn handle_eof(&mut self, now: Instant) {
-        self.end(now, Cause::Eof);
+    pub fn handle_eof(&mut self) {
+        self.end(Cause::Eof);
     }
 
     /// The transport failed, in either direction.
-    pub fn handle_fault(&mut self, now: Instant, kind: FaultKind) {
-        self.end(now, Cause::Fault(kind));
+    pub fn handle_fault(&mut self, kind: FaultKind) {
+        self.end(Cause::Fault(kind));
     }
 
     /// Time has passed.
@@ -255,7 +262,7 @@ impl Connection {
             return;
         }
         if self.until <= now {
-            self.expire(now);
+            self.expire();
         }
         if self.state == State::Open {
             if let Err(dead) = self.life.handle_timeout(now, rng) {
@@ -310,18 +317,6 @@ impl Connection {
         rx: &mut BytesMut,
     ) -> Result<Option<Event>, Arc<Closed>> {
         while matches!(self.state, State::Open | State::LocalClosing) {
-            match self.receiver.poll_short(rx) {
-                None => {}
-                Some(Ok(message)) => {
-                    self.heard = true;
-                    self.clocks.message(now);
-                    return Ok(Some(Event::Message(message)));
-                }
-                Some(Err(violation)) => {
-                    self.violated(now, violation);
-                    continue;
-                }
-            }
             match self.receiver.poll(rx) {
                 Ok(Some(Incoming::Message(message))) => {
                     self.heard = true;
@@ -354,6 +349,13 @@ impl Connection {
     #[inline]
     pub fn has_output(&self) -> bool {
         self.state != State::Closed && (self.sender.has_output() || self.life.is_due())
+    }
+
+    /// Whether the message in progress was given up, because the connection closes: the rest of it
+    /// is never written.
+    #[inline]
+    pub fn is_cut_off(&self) -> bool {
+        self.sender.is_cut_off()
     }
 
     /// Writes what is due into `tx`. Call it after everything else, and when `tx` has drained.

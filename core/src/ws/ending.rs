@@ -63,7 +63,7 @@ impl Connection {
     }
 
     /// The transport ended.
-    pub(super) fn end(&mut self, _now: Instant, cause: Cause) {
+    pub(super) fn end(&mut self, cause: Cause) {
         let closed = match (self.state, self.ending.take().map(|ending| *ending)) {
             (State::Closed, _) => return,
             // Our code, but nobody answered it.
@@ -80,11 +80,11 @@ impl Connection {
     }
 
     /// A step of the closing took too long.
-    pub(super) fn expire(&mut self, now: Instant) {
+    pub(super) fn expire(&mut self) {
         match self.state {
             State::LocalClosing => self.finish(Closed::abnormal(Cause::CloseTimeout)),
-            State::RemoteClosing => self.end(now, Cause::Fault(FaultKind::TimedOut)),
-            State::WaitEof => self.end(now, Cause::Eof),
+            State::RemoteClosing => self.end(Cause::Fault(FaultKind::TimedOut)),
+            State::WaitEof => self.end(Cause::Eof),
             State::Open | State::Closed => {}
         }
     }

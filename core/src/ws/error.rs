@@ -125,6 +125,8 @@ pub enum ConfigError {
         /// The pong timeout.
         timeout: Duration,
     },
+    /// Pings would follow each other within less than a millisecond.
+    TooOften(Duration),
     /// No number of missed pongs is none.
     Missed,
     /// A frame may be larger than a message.
@@ -136,6 +138,17 @@ pub enum ConfigError {
     },
     /// Fragments would be empty.
     Fragment,
+    /// A setting is a number that it cannot be.
+    OutOfRange {
+        /// Which setting.
+        setting: &'static str,
+        /// What it was set to.
+        value: u8,
+        /// The least that it may be.
+        least: u8,
+        /// The most that it may be.
+        most: u8,
+    },
 }
 
 impl fmt::Display for ConfigError {
@@ -145,12 +158,24 @@ impl fmt::Display for ConfigError {
                 f,
                 "the ping interval of {interval:?} is not longer than the pong timeout of {timeout:?}"
             ),
+            Self::TooOften(interval) => {
+                write!(
+                    f,
+                    "a ping each {interval:?} is more than one in a millisecond"
+                )
+            }
             Self::Missed => f.write_str("the number of missed pongs must be at least 1"),
             Self::Limits { frame, message } => write!(
                 f,
                 "the frame limit of {frame} bytes is larger than the message limit of {message} bytes"
             ),
             Self::Fragment => f.write_str("outgoing fragments must have at least one byte"),
+            Self::OutOfRange {
+                setting,
+                value,
+                least,
+                most,
+            } => write!(f, "the {setting} of {value} is not from {least} to {most}"),
         }
     }
 }

@@ -93,21 +93,14 @@ fn check(opcode: OpCode, fin: bool, len: u8) -> Result<(), Violation> {
     }
 }
 
-/// What the first bytes of an outgoing frame say.
+/// The first byte of an outgoing frame.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Kind {
-    pub(super) opcode: OpCode,
-    pub(super) fin: bool,
-    pub(super) rsv1: bool,
-}
+pub(super) struct Kind(u8);
 
 impl Kind {
-    pub(super) fn control(control: Control) -> Self {
-        Self {
-            opcode: OpCode::Control(control),
-            fin: true,
-            rsv1: false,
-        }
+    #[inline]
+    pub(super) fn new(opcode: OpCode, fin: bool, rsv1: bool) -> Self {
+        Self(u8::from(fin) << 7 | u8::from(rsv1) << 6 | u8::from(opcode))
     }
 }
 
@@ -133,20 +126,24 @@ pub(super) fn write_long(kind: Kind, payload: Bytes, out: &mut WriteBuf, rng: &m
 /// The length in the shortest form that it has, and the mask bit, which every frame of a client has.
 #[inline]
 fn write_head(kind: Kind, len: usize, key: [u8; 4], out: &mut BytesMut) {
-    let fin = u8::from(kind.fin) << 7;
-    let first = fin | u8::from(kind.rsv1) << 6 | u8::from(kind.opcode);
     let [a, b, c, d] = key;
-    match len {
-        0..126 => out.extend_from_slice(&[first, MASKED | len as u8, a, b, c, d]),
-        126..0x1_0000 => {
-            let [high, low] = (len as u16).to_be_bytes();
-            out.extend_from_slice(&[first, MASKED + 126, high, low, a, b, c, d]);
-        }
-        _ => {
-            out.extend_from_slice(&[first, MASKED + 127]);
-            out.extend_from_slice(&(len as u64).to_be_bytes());
-            out.extend_from_slice(&key);
-        }
+    if len < 126 {
+        out.extend_from_slice(&[kind.0, MASKED | len as u8, a, b, c, d]);
+    } else {
+        write_long_head(kind.0, len, key, out);
+    }
+}
+
+#[inline(never)]
+fn write_long_head(first: u8, len: usize, key: [u8; 4], out: &mut BytesMut) {
+    let [a, b, c, d] = key;
+    if len < 0x1_0000 {
+        let [high, low] = (len as u16).to_be_bytes();
+        out.extend_from_slice(&[first, MASKED + 126, high, low, a, b, c, d]);
+    } else {
+        out.extend_from_slice(&[first, MASKED + 127]);
+        out.extend_from_slice(&(len as u64).to_be_bytes());
+        out.extend_from_slice(&key);
     }
 }
 
@@ -177,7 +174,7 @@ mod tests {
         for len in [0, 125, 126, 0xffff, 0x1_0000, 1 << 40] {
             for (fin, rsv1) in [(true, false), (false, true)] {
                 let opcode = OpCode::Data(Data::Text);
-                let kind = Kind { opcode, fin, rsv1 };
+                let kind = Kind::new(opcode, fin, rsv1);
                 let mut out = BytesMut::new();
                 write_head(kind, len, key, &mut out);
                 let size = out.len() - key.len();

@@ -29,6 +29,9 @@ const MOST_OUTSTANDING: usize = 32;
 /// Intervals after which a ping without its pong ends a connection that only sends data.
 const HARD: u32 = 3;
 
+/// Pings that follow each other sooner are a mistake: they would keep a thread, and tell nothing more.
+const LEAST_INTERVAL: Duration = Duration::from_millis(1);
+
 /// Who pings, and when.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum KeepaliveMode {
@@ -120,14 +123,23 @@ impl Keepalive {
             return Err(ConfigError::Missed);
         }
         let (interval, timeout) = (self.interval, self.pong_timeout());
-        let pings = matches!(
-            self.mode,
-            KeepaliveMode::IdlePing | KeepaliveMode::FixedPing
-        );
-        if pings && interval <= timeout {
+        if self.pings() && interval <= timeout {
             return Err(ConfigError::Keepalive { interval, timeout });
         }
+        // While one is missing, the next follows a timeout later.
+        let shortest = if self.missed > 1 { timeout } else { interval };
+        if self.pings() && shortest < LEAST_INTERVAL {
+            return Err(ConfigError::TooOften(shortest));
+        }
         Ok(())
+    }
+
+    /// Whether this side pings of its own accord.
+    fn pings(&self) -> bool {
+        matches!(
+            self.mode,
+            KeepaliveMode::IdlePing | KeepaliveMode::FixedPing
+        )
     }
 
     fn pong_timeout(&self) -> Duration {
@@ -215,6 +227,10 @@ impl Life {
         life
     }
 
+    pub(super) fn interval(&self) -> Option<Duration> {
+        (self.config.mode != KeepaliveMode::Off).then_some(self.config.interval)
+    }
+
     pub(super) fn rtt(&self) -> Option<Rtt> {
         self.rtt
     }
@@ -278,7 +294,7 @@ impl Life {
         }
         if self.next_ping <= now {
             let quiet_until = self.last_inbound + self.interval;
-            let overdue = self.last_ping + self.config.interval * HARD;
+            let overdue = self.last_ping + self.config.interval.saturating_mul(HARD);
             if self.config.mode == KeepaliveMode::IdlePing && quiet_until.min(overdue) > now {
                 self.next_ping = quiet_until.min(overdue);
             } else {
@@ -321,9 +337,10 @@ impl Life {
         });
         let armed = self.alive_until != Instant::MAX;
         if !armed && self.config.mode != KeepaliveMode::Off {
-            self.alive_until = counted + self.config.pong_timeout() * self.config.missed;
+            let timeout = self.config.pong_timeout();
+            self.alive_until = counted + timeout.saturating_mul(self.config.missed);
         }
-        if !armed && self.config.missed > 1 {
+        if !armed && self.config.missed > 1 && self.config.pings() {
             self.next_ping = self.next_ping.min(now + self.config.pong_timeout());
         }
         Some(payload)
@@ -337,10 +354,7 @@ impl Life {
 
     /// Draws the next interval and waits for it.
     fn schedule(&mut self, now: Instant, rng: &mut dyn Rng) {
-        if !matches!(
-            self.config.mode,
-            KeepaliveMode::IdlePing | KeepaliveMode::FixedPing
-        ) {
+        if !self.config.pings() {
             return;
         }
         let most = saturating_nanos(self.config.interval);
@@ -362,7 +376,8 @@ impl Life {
 
     fn expect_server(&mut self, now: Instant) {
         if self.config.mode == KeepaliveMode::ServerPing {
-            let patience = self.config.interval + self.config.pong_timeout();
+            let timeout = self.config.pong_timeout();
+            let patience = self.config.interval.saturating_add(timeout);
             self.alive_until = self.clock.at(now) + patience;
         }
     }
@@ -371,7 +386,7 @@ impl Life {
     fn hard_deadline(&self) -> Instant {
         match self.sent.front() {
             Some(oldest) if self.config.mode != KeepaliveMode::Off => {
-                oldest.counted + self.config.interval * HARD
+                oldest.counted + self.config.interval.saturating_mul(HARD)
             }
             _ => Instant::MAX,
         }

@@ -35,8 +35,8 @@ fn masked_copy(bytes: &[u8], key: [u8; 4]) -> Vec<u8> {
 /// XORs the bytes with the key, over and over, from its first byte on.
 #[inline]
 pub(super) fn mask(bytes: &mut [u8], key: [u8; 4]) {
-    let [a, b, c, d] = key;
-    let word = u64::from_ne_bytes([a, b, c, d, a, b, c, d]);
+    let half = u64::from(u32::from_ne_bytes(key));
+    let word = half << 32 | half;
     // A fixed number of words becomes a few wide instructions, without a loop's entry and exit.
     let (blocks, rest) = bytes.as_chunks_mut::<64>();
     for block in blocks {

@@ -50,6 +50,30 @@ impl Borrow<str> for Text {
     }
 }
 
+impl AsRef<str> for Text {
+    fn as_ref(&self) -> &str {
+        self.as_str()
+    }
+}
+
+impl AsRef<[u8]> for Text {
+    fn as_ref(&self) -> &[u8] {
+        self.as_str().as_bytes()
+    }
+}
+
+impl PartialEq<str> for Text {
+    fn eq(&self, other: &str) -> bool {
+        self.as_str() == other
+    }
+}
+
+impl PartialEq<&str> for Text {
+    fn eq(&self, other: &&str) -> bool {
+        self.as_str() == *other
+    }
+}
+
 impl From<&str> for Text {
     fn from(text: &str) -> Self {
         Self(text.into())
@@ -143,9 +167,10 @@ impl Message {
         }
     }
 
-    /// The same message in memory of its own: a slice keeps the whole buffer that it is of.
+    /// The same message in memory of its own. One that was received is a slice of the buffer that it
+    /// was read into, and keeps all of it.
     #[must_use]
-    pub(crate) fn detached(self) -> Self {
+    pub fn detached(self) -> Self {
         match self {
             Self::Text(text) => Self::Text(Text::from(text.as_str())),
             Self::Binary(bytes) => Self::Binary(Bytes::copy_from_slice(&bytes)),
@@ -183,5 +208,18 @@ impl fmt::Debug for Message {
             Self::Text(text) => f.debug_tuple("Text").field(text).finish(),
             Self::Binary(bytes) => f.debug_tuple("Binary").field(bytes).finish(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Text;
+
+    #[test]
+    fn a_text_is_compared_and_lent_as_what_it_says() {
+        let text = Text::from("abc");
+        assert!(text == "abc" && text == *"abc" && text != "abd");
+        let (as_str, as_bytes): (&str, &[u8]) = (text.as_ref(), text.as_ref());
+        assert_eq!((as_str, as_bytes), ("abc", &b"abc"[..]));
     }
 }

@@ -46,7 +46,7 @@
 //! rx.extend_from_slice(b"\x88\x02\x03\xe8");
 //! ws.handle_input(now);
 //! assert_eq!(ws.poll_event(now, &mut rx)?, None);
-//! ws.handle_eof(now);
+//! ws.handle_eof();
 //! let closed = ws.poll_event(now, &mut rx).unwrap_err();
 //! assert!(closed.clean && closed.code == CloseCode::NORMAL && ws.is_done());
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -23,6 +23,12 @@ use super::limits::Limits;
 use super::message::{Message, Text};
 use super::utf8::Utf8;
 
+/// The longest payload whose length stands in a frame's second byte.
+const SHORT: usize = 125;
+
+/// Room for the rest of a frame of which little has come.
+const PROMISED: usize = 256 * 1024;
+
 /// What was received.
 #[derive(Debug)]
 pub(super) enum Incoming {
@@ -35,6 +41,8 @@ pub(super) enum Incoming {
 #[derive(Debug)]
 pub(super) struct Receiver {
     limits: Limits,
+    /// The longest payload of a frame with a short head that is taken.
+    short: u8,
     part: Part,
     message: Option<Box<Partial>>,
     inflater: Option<Inflater>,
@@ -82,8 +90,10 @@ enum Step {
 
 impl Receiver {
     pub(super) fn new(limits: Limits, inflater: Option<Inflater>) -> Self {
+        let most = limits.frame.min(limits.message);
         Self {
             limits,
+            short: most.min(SHORT) as u8,
             part: Part::Head,
             message: None,
             inflater,
@@ -101,10 +111,12 @@ impl Receiver {
         self.progress
     }
 
-    /// Bytes of the frame at the front that are still to come, where it is read in place.
+    /// Bytes of the frame at the front that are still to come, where it is read in place: not much
+    /// more at once than came before, because a head is a promise.
+    #[inline]
     pub(super) fn wanted(&self, rx: usize) -> usize {
         match self.part {
-            Part::Whole { len, .. } => len.saturating_sub(rx),
+            Part::Whole { len, .. } => len.saturating_sub(rx).min(PROMISED.max(4 * rx)),
             _ => 0,
         }
     }
@@ -120,17 +132,16 @@ impl Receiver {
     /// without the moves of the general way.
     #[inline]
     pub(super) fn poll_short(&mut self, rx: &mut BytesMut) -> Option<Result<Message, Violation>> {
-        let [first @ (0x81 | 0x82), len @ 0..126, ..] = rx[..] else {
+        let [first @ (0x81 | 0x82), len, ..] = rx[..] else {
             return None;
         };
-        let len = usize::from(len);
-        let most = self.limits.frame.min(self.limits.message);
-        if rx.len() < 2 + len || len > most || self.is_partial() {
+        let end = 2 + usize::from(len);
+        if len > self.short || rx.len() < end || self.is_partial() {
             return None;
         }
-        let mut payload = rx.split_to(2 + len).freeze();
+        let mut payload = rx.split_to(end).freeze();
         payload.advance(2);
-        self.progress += len as u64;
+        self.progress += u64::from(len);
         Some(if first == 0x82 {
             Ok(Message::Binary(payload))
         } else {

@@ -23,6 +23,10 @@ const DATA_MARK: usize = 64 * 1024;
 /// gets one when it reads.
 const CONTROL_MARK: usize = DATA_MARK + 4 * 1024;
 
+/// A message is taken while less than that waits: who was told that there is room finds it, whatever
+/// pongs and pings were written since.
+const TAKE_MARK: usize = CONTROL_MARK + 1024;
+
 /// A payload at least this long is not copied behind its head, but chained.
 const LONG: usize = 4 * 1024;
 
@@ -35,6 +39,8 @@ pub(super) struct Sender {
     /// The answers to the last pings.
     pongs: VecDeque<Box<[u8]>>,
     close: Option<Close>,
+    /// A message was in progress when it ended.
+    cut_off: bool,
     deflater: Option<Deflater>,
     fragment: usize,
     fragment_above: usize,
@@ -73,6 +79,7 @@ impl Sender {
             current: None,
             pongs: VecDeque::new(),
             close: None,
+            cut_off: false,
             deflater,
             fragment,
             fragment_above,
@@ -85,6 +92,12 @@ impl Sender {
         self.current.is_none() && tx.len() < DATA_MARK
     }
 
+    /// Whether a message is taken, if only because there was room before control frames were written.
+    #[inline]
+    pub(super) fn takes(&self, tx: &WriteBuf) -> bool {
+        self.current.is_none() && tx.len() < TAKE_MARK
+    }
+
     /// Whether a message is in progress.
     pub(super) fn is_sending(&self) -> bool {
         self.current.is_some()
@@ -94,13 +107,6 @@ impl Sender {
     #[inline]
     pub(super) fn has_output(&self) -> bool {
         self.current.is_some() || self.close.is_some() || !self.pongs.is_empty()
-    }
-
-    /// Bytes of the message in progress that are still to be written.
-    pub(super) fn buffered(&self) -> usize {
-        self.current
-            .as_ref()
-            .map_or(0, |message| message.rest.len())
     }
 
     /// Bytes written so far.
@@ -134,8 +140,14 @@ impl Sender {
 
     /// Gives up the message in progress; a Close frame that waits for it need not.
     pub(super) fn abandon(&mut self) {
-        self.current = None;
+        self.cut_off |= self.current.take().is_some();
         self.pongs.clear();
+    }
+
+    /// Whether a message was given up.
+    #[inline]
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.cut_off
     }
 
     /// Whether a Close frame waits.
@@ -143,7 +155,7 @@ impl Sender {
         self.close.is_some()
     }
 
-    /// Begins a message. Only when [ready](Self::is_ready).
+    /// Begins a message. Only where one is [taken](Self::takes).
     #[inline]
     pub(super) fn begin(
         &mut self,
@@ -165,11 +177,7 @@ impl Sender {
         let compressed = packed.is_some();
         let payload = packed.unwrap_or_else(|| message.into_bytes());
         if payload.len() <= self.fragment_above {
-            let kind = Kind {
-                opcode: OpCode::Data(opcode),
-                fin: true,
-                rsv1: compressed,
-            };
+            let kind = Kind::new(OpCode::Data(opcode), true, compressed);
             self.write_data(kind, payload, tx, rng);
         } else {
             self.current = Some(Outgoing {
@@ -188,7 +196,8 @@ impl Sender {
         tx: &mut WriteBuf,
         rng: &mut dyn Rng,
     ) {
-        self.write(Kind::control(control), payload, tx, rng);
+        let kind = Kind::new(OpCode::Control(control), true, false);
+        self.write(kind, payload, tx, rng);
     }
 
     /// Writes the pongs that wait, if there is room for them.
@@ -221,11 +230,7 @@ impl Sender {
         };
         let len = self.fragment.min(message.rest.len());
         let fin = len == message.rest.len();
-        let kind = Kind {
-            opcode: OpCode::Data(message.opcode),
-            fin,
-            rsv1: message.compressed,
-        };
+        let kind = Kind::new(OpCode::Data(message.opcode), fin, message.compressed);
         let piece = message.rest.split_to(len);
         self.write_data(kind, piece, tx, rng);
         // RFC 7692 section 6.1: the bit is set on the first fragment alone.

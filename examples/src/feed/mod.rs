@@ -126,7 +126,7 @@ fn news(event: &Event) -> Option<String> {
             Some(format!("connection {epoch} after {downtime:.0?}"))
         }
         Event::Lost { loss, .. } => Some(format!("lost: {loss}")),
-        Event::Backoff { delay, attempt } => {
+        Event::Backoff { delay, attempt, .. } => {
             Some(format!("attempt {attempt} follows in {delay:.0?}"))
         }
         _ => None,

@@ -32,7 +32,7 @@ impl Line {
         let (what, took) = match event {
             Event::Opened { epoch, downtime } => (format!("connection {epoch}"), Some(*downtime)),
             Event::Lost { loss, .. } => (format!("lost: {loss}"), None),
-            Event::Backoff { delay, attempt } => {
+            Event::Backoff { delay, attempt, .. } => {
                 (format!("rests before attempt {attempt}"), Some(*delay))
             }
             Event::Redelivered { .. } => ("sends the unanswered order again".to_owned(), None),

@@ -211,6 +211,7 @@ pub fn dial_jumps(data: &[u8]) {
         resolution_delay: [Duration::ZERO, Duration::MAX][script.below(2)],
         attempt_delay: [Duration::ZERO, Duration::MAX][script.below(2)],
         in_flight: [0, 6, usize::MAX][script.below(3)],
+        avoid: [None, Some(std::net::IpAddr::from([10, 0, 0, 1]))][script.below(2)],
     };
     let mut dial = Dial::by_name(now, 80, Lookup::Split, deadline, config);
     let (mut flying, mut ended) = (Vec::new(), 0);

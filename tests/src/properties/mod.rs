@@ -19,4 +19,3 @@ pub mod script;
 pub mod speed;
 pub mod timer;
 pub mod ws;
-pub mod ws_session;

@@ -103,10 +103,10 @@ fn begin<F: Future + ?Sized>(mut future: Pin<Box<F>>, waker: &Waker) -> Pin<Box<
 }
 
 /// Goes on by itself; what it returned, and when.
-struct Task<T>(Arc<Mutex<Option<(T, Instant)>>>);
+pub(crate) struct Task<T>(Arc<Mutex<Option<(T, Instant)>>>);
 
 impl<T: Send + 'static> Task<T> {
-    fn spawn(handle: &Handle, future: impl Future<Output = T> + Send + 'static) -> Self {
+    pub(crate) fn spawn(handle: &Handle, future: impl Future<Output = T> + Send + 'static) -> Self {
         let output = Arc::new(Mutex::new(None));
         let (place, clock) = (output.clone(), handle.clone());
         handle.spawn(async move {
@@ -116,7 +116,7 @@ impl<T: Send + 'static> Task<T> {
         Self(output)
     }
 
-    fn take(&self) -> Option<(T, Instant)> {
+    pub(crate) fn take(&self) -> Option<(T, Instant)> {
         self.0.lock().unwrap().take()
     }
 

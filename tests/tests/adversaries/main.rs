@@ -10,8 +10,10 @@ mod server;
 #[expect(dead_code, reason = "not every test needs all of it")]
 mod support;
 
+mod callbacks;
 mod clocks;
 mod crowds;
+mod firehose;
 mod net;
 mod observers;
 mod transports;

@@ -64,6 +64,10 @@ pub(crate) enum Habit {
     FailsToShutDown,
     /// Panics, whatever it is asked.
     Panics,
+    /// Panics when it is dropped.
+    PanicsWhenDropped,
+    /// Has a message whenever it is read; the clock is a millisecond further then.
+    Pours,
     /// Says of an idle connection what is not so.
     IsNeverQuiet,
     IsAlwaysQuiet,
@@ -100,6 +104,15 @@ impl Bend {
 
     pub(crate) fn streams(&self, habit: Habit) {
         self.0.lock().unwrap().streams = habit;
+    }
+
+    /// Puts the clock further ahead.
+    fn pass(&self, time: Duration) {
+        let mut bends = self.0.lock().unwrap();
+        bends.clock = Clock::Ahead(match bends.clock {
+            Clock::Ahead(by) => by + time,
+            _ => time,
+        });
     }
 
     fn habit(&self) -> Habit {
@@ -242,6 +255,11 @@ impl Stream for BentStream {
         if self.bend.habit() == Habit::ForgetsTheReader {
             return Poll::Pending;
         }
+        if self.bend.habit() == Habit::Pours {
+            self.bend.pass(ms(1));
+            buf.extend_from_slice(b"\x82\x05drops");
+            return Poll::Ready(Ok(7));
+        }
         let polled = self.inner.poll_read(cx, buf);
         match (self.bend.habit(), polled) {
             (Habit::ClaimsToHaveRead, Poll::Ready(Ok(n))) => Poll::Ready(Ok(n + 1)),
@@ -292,5 +310,11 @@ impl Stream for BentStream {
 
     fn peer(&self) -> Option<SocketAddr> {
         self.inner.peer()
+    }
+}
+
+impl Drop for BentStream {
+    fn drop(&mut self) {
+        assert!(self.bend.habit() != Habit::PanicsWhenDropped, "on purpose");
     }
 }

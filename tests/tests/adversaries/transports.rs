@@ -1,15 +1,17 @@
 //! Transports that lie, or wait and wake nobody.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use fulmar_sim::net::BoxFuture;
-use fulmar_sim::{BoxError, Client, Error, Handle, Retry, Sim, Timeouts};
+use fulmar_sim::websocket::Keepalive;
+use fulmar_sim::{BoxError, Client, Error, Handle, Retry, Sim, Timeouts, WebSocket};
 use fulmar_tests::toy_tls::ToyConnector;
 use futures_io::{AsyncRead, AsyncWrite};
 
+use crate::crowds::Task;
 use crate::net::{Bend, Habit, bent};
 use crate::server::URL;
 use crate::support::{TlsConn, assert_quiet, drain, ms, secs, text};
@@ -305,10 +307,86 @@ fn a_transport_that_panics_takes_nothing_with_it() {
 }
 
 #[test]
+fn a_transport_that_panics_when_it_is_dropped_takes_nothing_with_it() {
+    for since in [Since::TheBeginning, Since::TheyAreOpen] {
+        for (name, life) in LIVES {
+            let _ = play(name, life, Habit::PanicsWhenDropped, since);
+        }
+    }
+}
+
+#[test]
 fn whatever_a_transport_does_the_client_stays_whole() {
     for habit in OTHERS {
         for (name, life) in LIVES {
             let _ = play(name, life, habit, Since::TheyAreOpen);
         }
     }
+}
+
+/// Polls it once, and says whether that panicked.
+fn panics<F: Future + Unpin>(mut future: F) -> bool {
+    let mut cx = Context::from_waker(Waker::noop());
+    catch_unwind(AssertUnwindSafe(|| Pin::new(&mut future).poll(&mut cx))).is_err()
+}
+
+/// A client whose server speaks after five seconds, and a socket that nobody pings.
+fn socket(sim: &Sim) -> (Client, Bend, BoxFuture<WebSocket>) {
+    crate::server::serve(sim, |mut peer| async move {
+        peer.conn.sleep(secs(5)).await;
+        peer.send(0x81, "late").await?;
+        peer.echo().await
+    });
+    let (builder, bend) = bent(sim);
+    let client = builder.build().unwrap();
+    let builder = client.websocket(URL).keepalive(Keepalive::off());
+    (client, bend, Box::pin(crate::server::open_with(builder)))
+}
+
+#[test]
+fn a_transport_that_panics_under_one_handle_ends_the_wait_of_the_others() {
+    for writes in [true, false] {
+        let mut sim = Sim::seeded(1);
+        let (client, bend, opening) = socket(&sim);
+        let handle = sim.handle();
+        let run = sim.run(async move {
+            let (mut sender, mut receiver) = opening.await.split();
+            bend.streams(Habit::Panics);
+            if writes {
+                assert!(panics(Box::pin(sender.send("a"))));
+            } else {
+                assert!(panics(Box::pin(receiver.recv())));
+            }
+            bend.streams(Habit::Honest);
+            let heard = Task::spawn(&handle, async move { receiver.recv().await });
+            handle.sleep(secs(60)).await;
+            let (heard, _) = heard.take().expect("nobody waits for ever");
+            assert!(heard.is_err(), "{heard:?}");
+            assert!(sender.send("b").await.is_err());
+            assert_quiet(client.gauges());
+        });
+        run.expect();
+        assert_eq!(run.leaks(), [""; 0]);
+    }
+}
+
+#[test]
+fn a_transport_that_panics_wakes_who_waited_before() {
+    let mut sim = Sim::seeded(1);
+    let (client, bend, opening) = socket(&sim);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let (mut sender, mut receiver) = opening.await.split();
+        let heard = Task::spawn(&handle, async move { receiver.recv().await });
+        handle.sleep(secs(1)).await;
+        bend.streams(Habit::Panics);
+        assert!(panics(Box::pin(sender.send("a"))));
+        bend.streams(Habit::Honest);
+        handle.sleep(ms(1)).await;
+        let (heard, _) = heard.take().expect("it was woken");
+        assert!(heard.is_err(), "{heard:?}");
+        assert_quiet(client.gauges());
+    });
+    run.expect();
+    assert_eq!(run.leaks(), [""; 0]);
 }

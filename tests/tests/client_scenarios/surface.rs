@@ -37,6 +37,54 @@ fn credentials_are_sent_and_shown_to_nobody() {
 }
 
 #[test]
+fn user_information_of_a_url_is_sent_as_basic_and_shown_to_nobody() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        while let Some(request) = conn.request().await? {
+            let sent = request
+                .header_all("authorization")
+                .collect::<Vec<_>>()
+                .join(", ");
+            conn.respond(200, sent).await?;
+        }
+        Ok(())
+    });
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let text = async |request: fulmar_sim::RequestBuilder| {
+            request.send().await.unwrap().text().await.unwrap()
+        };
+        let url = "http://Aladdin:open%20sesame@api.test/x#y";
+        let basic = "Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ==";
+        let parsed = fulmar_sim::Url::parse(url).unwrap();
+        for shown in [format!("{parsed:?}"), format!("{:?}", client.get(url))] {
+            assert!(
+                !shown.contains("open") && !shown.contains("QWxh"),
+                "{shown}"
+            );
+        }
+        assert_eq!(text(client.get(url)).await, basic);
+        assert_eq!(text(client.get(&parsed)).await, basic);
+        assert_eq!(text(client.get("http://api.test/x")).await, "");
+        let own = client.get(url).header("authorization", "Own");
+        assert_eq!(text(own).await, "Own");
+        assert_eq!(text(client.get(url).bearer_auth("t")).await, "Bearer t");
+        for wrong in [
+            "http://a%3Ab:secret@api.test/",
+            "http://a:secret%00@api.test/",
+        ] {
+            let error = client.get(wrong).send().await.unwrap_err();
+            assert!(error.is_request(), "{error}");
+            assert!(
+                !format!("{error:#} {error:?}").contains("secret"),
+                "{error}"
+            );
+        }
+    });
+    run.expect();
+}
+
+#[test]
 fn a_response_knows_its_peer_whether_its_body_is_here_or_on_its_way() {
     let mut sim = Sim::seeded(1);
     sim.serve("api.test:80", |mut conn| async move {

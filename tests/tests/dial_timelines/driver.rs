@@ -73,8 +73,11 @@ impl Driver {
     }
 
     pub(crate) fn by_name(lookup: Lookup) -> Self {
+        Self::configured(lookup, Config::default())
+    }
+
+    pub(crate) fn configured(lookup: Lookup, config: Config) -> Self {
         let deadline = Some(at(5000));
-        let config = Config::default();
         Self::new(Dial::by_name(
             Instant::ORIGIN,
             PORT,

@@ -230,3 +230,33 @@ fn a_deadline_that_never_comes_needs_no_timer() {
     let dial = Dial::by_name(at(0), 443, lookup, Some(Instant::MAX), Config::default());
     assert_eq!(dial.poll_timeout(), None);
 }
+
+#[test]
+fn an_address_to_avoid_is_left_out_unless_the_lookups_name_no_other() {
+    let avoiding = || {
+        let avoid = Some(addr("c4"));
+        let config = Config {
+            avoid,
+            ..Config::default()
+        };
+        Driver::configured(Lookup::Split, config)
+    };
+    let c4 = Answer(Record::V4, &["c4"]);
+    let nothing = NoAnswer(Record::V6, FaultKind::NameNotFound);
+    let alone = avoiding().run(&[(20, c4), (700, nothing), (720, Connected("c4"))]);
+    alone.expect(&[(700, "SYN c4"), (720, "won c4")]);
+    let inputs = [
+        (20, c4),
+        (300, Answer(Record::V6, &["a6"])),
+        (320, refused("a6")),
+    ];
+    let failed = [(300, "SYN a6"), (320, "failed connect: connection refused")];
+    avoiding().run(&inputs).expect(&failed);
+    let inputs = [
+        (20, Answer(Record::V4, &["c4", "d4"])),
+        (900, refused("d4")),
+    ];
+    let driver = avoiding().run(&inputs);
+    assert_eq!(driver.log[2], (at(70), "SYN d4".to_owned()));
+    assert_eq!(driver.dial.addresses(), 2);
+}

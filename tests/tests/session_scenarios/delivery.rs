@@ -1,12 +1,16 @@
 //! What becomes of messages.
 
+use std::io;
 use std::sync::{Arc, Mutex};
 
 use fulmar_sim::session::{
-    Delivery, DropReason, Lane, OnFull, Outgoing, SendError, StopReason, Undelivered,
+    Compress, Config, Delivery, DropReason, Lane, OnFull, Outgoing, SendError, SessionBuilder,
+    StopReason, Undelivered,
 };
-use fulmar_sim::{Fault, Sim};
+use fulmar_sim::websocket::{Compression, Keepalive};
+use fulmar_sim::{Fault, Instant, Sim};
 
+use crate::server::{Peer, URL};
 use crate::support::{PollTimes, client, join_all, ms, secs};
 use crate::town::{
     Heard, event, listen, listening, next_text, numbered, opened, quick, recv, session, texts,
@@ -109,6 +113,27 @@ fn the_one_over_the_bound_waits_and_a_try_gets_its_message_back() {
         texts(&heard),
         (0..130).map(|n| n.to_string()).collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn one_who_waits_for_room_in_vain_gets_the_message_back_in_time() {
+    let mut sim = Sim::seeded(12);
+    let heard = listening(&sim);
+    sim.between(secs(0)..secs(5), Fault::refuse("api.test"));
+    let opening = session(&sim, quick()).outbox(1);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let session = opening.open();
+        let _ = session.send_timeout("first", secs(0)).await.unwrap();
+        let full = session.send_timeout("late", secs(2)).await.unwrap_err();
+        assert_eq!(full, SendError::Full("late".into()));
+        assert_eq!(handle.now() - Instant::ORIGIN, secs(2));
+        let _ = session.send_timeout("patient", secs(20)).await.unwrap();
+        assert!(handle.now() - Instant::ORIGIN >= secs(5));
+        assert!(session.close().await.is_empty());
+    });
+    run.expect();
+    assert_eq!(texts(&heard), ["first", "patient"]);
 }
 
 #[test]
@@ -360,6 +385,35 @@ fn the_urgent_overtakes_the_bulk_and_order_within_a_lane_holds() {
 }
 
 #[test]
+fn what_is_secret_is_not_compressed() {
+    let mut sim = Sim::seeded(10);
+    sim.serve("api.test:80", |conn| async move {
+        let agreed = "Sec-WebSocket-Extensions: permessage-deflate\r\n";
+        let mut peer = Peer::accept(conn, agreed).await?.unwrap();
+        for packed in [0x40, 0, 0x40] {
+            assert_eq!(peer.frame().await?.unwrap().first & 0x40, packed);
+        }
+        peer.close(1000, "").await
+    });
+    let opening = client(&sim).websocket(URL).compression(Compression::new());
+    let run = sim.run(async move {
+        let session = opening.reconnect(quick()).open();
+        for compress in [Compress::Auto, Compress::Never, Compress::Auto] {
+            let message = Outgoing::from("again and again ".repeat(1_000));
+            let _ = session
+                .send(Outgoing {
+                    compress,
+                    ..message
+                })
+                .await
+                .unwrap();
+        }
+        assert_eq!(session.recv().await, Ok(None));
+    });
+    run.expect();
+}
+
+#[test]
 fn a_large_message_is_sent_in_pieces_with_a_pong_between() {
     let mut sim = Sim::seeded(10);
     sim.link("laptop", "api.test").bandwidth(1_000_000);
@@ -393,4 +447,100 @@ fn a_large_message_is_sent_in_pieces_with_a_pong_between() {
     let pong = firsts.iter().position(|first| *first == 0x8a).unwrap();
     let end = firsts.iter().position(|first| *first == 0x80).unwrap();
     assert!(firsts[0] == 0x02 && pong < end, "{firsts:?}");
+}
+
+/// A session at the usual place whose connections nobody pings unasked.
+fn unpinged(sim: &Sim, config: Config) -> SessionBuilder {
+    let websocket = client(sim).websocket(URL).keepalive(Keepalive::off());
+    websocket.reconnect(config)
+}
+
+/// Answers each ping after a while.
+async fn pong_slowly(peer: &mut Peer) -> io::Result<()> {
+    while let Some(frame) = peer.frame().await? {
+        if frame.first == 0x89 {
+            peer.conn.sleep(ms(200)).await;
+            peer.send(0x8a, frame.payload).await?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn who_waits_for_the_server_to_read_hears_of_it_however_many_they_are() {
+    let mut sim = Sim::seeded(20);
+    numbered(
+        &sim,
+        |_, mut peer| async move { pong_slowly(&mut peer).await },
+    );
+    let opening = unpinged(&sim, quick());
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let session = opening.open();
+        let read = Arc::new(Mutex::new(0));
+        for n in 0..40 {
+            let mut sent = session.send(format!("{n}")).await.unwrap();
+            sent.flushed().await.unwrap();
+            let read = read.clone();
+            handle.spawn(async move {
+                sent.peer_seen().await.unwrap();
+                *read.lock().unwrap() += 1;
+            });
+            // It asks for a ping of its own.
+            handle.sleep(ms(1)).await;
+        }
+        handle.sleep(secs(60)).await;
+        assert_eq!(*read.lock().unwrap(), 40);
+        drop(session);
+    });
+    run.expect();
+}
+
+#[test]
+fn who_waits_for_the_server_to_read_hears_of_it_behind_any_number_of_messages() {
+    let mut sim = Sim::seeded(21);
+    numbered(
+        &sim,
+        |_, mut peer| async move { pong_slowly(&mut peer).await },
+    );
+    let opening = unpinged(&sim, quick().outbox(5_000, 1 << 20));
+    let run = sim.run(async move {
+        let session = opening.open();
+        let mut first = session.send("first").await.unwrap();
+        first.flushed().await.unwrap();
+        let mut all = Vec::new();
+        for n in 0..3_000 {
+            all.push(session.send(format!("{n}")).await.unwrap());
+        }
+        // One waits while they are sent, and the others only then.
+        first.peer_seen().await.unwrap();
+        for sent in &mut all {
+            sent.peer_seen().await.unwrap();
+        }
+    });
+    run.expect();
+    assert!(run.elapsed() < secs(10), "{:?}", run.elapsed());
+}
+
+#[test]
+fn who_waits_for_the_server_to_read_what_is_sent_again_hears_of_the_connection_that_carried_it() {
+    let mut sim = Sim::seeded(22);
+    numbered(&sim, |n, mut peer| async move {
+        if n == 1 {
+            while peer.frame().await?.is_some_and(|frame| frame.first != 0x89) {}
+            return Ok(());
+        }
+        pong_slowly(&mut peer).await
+    });
+    let opening = unpinged(&sim, quick());
+    let run = sim.run(async move {
+        let session = opening.open();
+        let mut events = session.events();
+        let mut sent = session.send(at_least_once("again")).await.unwrap();
+        sent.peer_seen().await.unwrap();
+        assert_eq!(opened(&mut events).await, 1);
+        assert_eq!(opened(&mut events).await, 2);
+    });
+    run.expect();
+    assert!(run.elapsed() < secs(10), "{:?}", run.elapsed());
 }

@@ -165,3 +165,92 @@ fn each_attempt_asks_anew_and_credentials_are_refreshed_once() {
     });
     run.expect();
 }
+
+#[test]
+fn a_misdirected_handshake_is_repeated_on_a_fresh_connection() {
+    let mut sim = Sim::seeded(12);
+    let count = Arc::new(Mutex::new(0));
+    sim.serve("api.test:80", move |mut conn| {
+        let number = {
+            let mut count = count.lock().unwrap();
+            *count += 1;
+            *count
+        };
+        async move {
+            if number > 1 {
+                return Peer::accept(conn, "").await?.unwrap().echo().await;
+            }
+            while conn.request().await?.is_some() {
+                conn.respond(421, "not here").await?;
+            }
+            Ok(())
+        }
+    });
+    let opening = session(&sim, quick().max_attempts(1));
+    let run = sim.run(async move {
+        let session = opening.open();
+        opened(&mut session.events()).await;
+        session.close().await;
+    });
+    run.expect();
+}
+
+#[test]
+fn a_status_that_the_table_takes_from_the_redirects_is_not_followed() {
+    let mut sim = Sim::seeded(13);
+    sim.serve("api.test:80", |mut conn| async move {
+        while conn.request().await?.is_some() {
+            let response = http::Response::builder().status(302);
+            let response = response.header("location", "ws://other.test/");
+            conn.respond_with(response.body("").unwrap()).await?;
+        }
+        Ok(())
+    });
+    let followed = Arc::new(Mutex::new(0));
+    let count = followed.clone();
+    sim.serve("other.test:80", move |mut conn| {
+        *count.lock().unwrap() += 1;
+        async move {
+            conn.request().await?;
+            conn.respond(403, "no").await
+        }
+    });
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let table = |action| HandshakeTable::default().rule(302..=302, action);
+        let (fatal, retry) = (HandshakeAction::Fatal, HandshakeAction::Retry);
+        let websocket = client.websocket(URL).handshakes(table(fatal));
+        let error = websocket.connect().await.unwrap_err();
+        assert_eq!(error.status().unwrap(), 302);
+        let status = || Loss::Status(302);
+        let config = quick().handshakes(table(fatal));
+        let reason = client
+            .websocket(URL)
+            .reconnect(config)
+            .open()
+            .stopped()
+            .await;
+        assert_eq!(reason, StopReason::Fatal(status()));
+        let config = quick().max_attempts(2).handshakes(table(retry));
+        let reason = client
+            .websocket(URL)
+            .reconnect(config)
+            .open()
+            .stopped()
+            .await;
+        let (attempts, last) = (2, status());
+        assert_eq!(reason, StopReason::Exhausted { attempts, last });
+        assert_eq!(*followed.lock().unwrap(), 0);
+
+        // The default follows.
+        let reason = client
+            .websocket(URL)
+            .reconnect(quick())
+            .open()
+            .stopped()
+            .await;
+        assert_eq!(reason, StopReason::Fatal(Loss::Status(403)));
+        assert_eq!(*followed.lock().unwrap(), 1);
+    });
+    run.expect();
+}

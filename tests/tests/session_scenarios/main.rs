@@ -9,10 +9,12 @@ mod server;
 mod support;
 
 mod delivery;
+mod elsewhere;
 mod ends;
 mod handshakes;
 mod life;
 mod model;
+mod plan;
 mod pressure;
 mod reconnecting;
 mod resync;

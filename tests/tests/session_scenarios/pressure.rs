@@ -1,10 +1,12 @@
 //! An application that is slow to take its messages.
 
-use fulmar_sim::Sim;
-use fulmar_sim::session::{Event, Loss, Received, SlowConsumer};
+use fulmar_sim::session::{
+    DropReason, Event, Loss, OnFull, Outgoing, Received, SlowConsumer, Undelivered,
+};
 use fulmar_sim::websocket::Cause;
+use fulmar_sim::{Fault, Sim};
 
-use crate::support::{client, ms, secs};
+use crate::support::{at, client, ms, secs};
 use crate::town::{Heard, event, listen, numbered, opened, quick, recv, session};
 
 /// Sends so many numbers at once to the first connection, and one word to the others.
@@ -43,6 +45,8 @@ fn a_slow_reader_gets_every_message_and_the_server_is_held_up() {
         })
         .await;
         assert_eq!(session.attempts(), 0);
+        // It rested for 10 s, and no read waited for a timer to come by.
+        assert!(handle.now() < at(secs(12)), "{}", handle.now());
     });
     run.expect();
 }
@@ -122,6 +126,40 @@ fn a_newer_message_takes_the_place_of_an_older_of_its_key() {
         for n in 90..100 {
             assert_eq!(recv(&session).await, n.to_string());
         }
+    });
+    run.expect();
+}
+
+#[test]
+fn of_a_storm_that_drops_itself_each_message_is_told_and_events_that_nobody_asks_for_are_bounded() {
+    let mut sim = Sim::seeded(5);
+    sim.between(secs(0).., Fault::refuse("api.test"));
+    let opening = session(&sim, quick().outbox(10, 1 << 20));
+    let run = sim.run(async move {
+        let session = opening.open();
+        let mut all = Vec::new();
+        for n in 0..5_000 {
+            let outgoing = Outgoing {
+                on_full: OnFull::DropOldest,
+                ..Outgoing::from(format!("{n}"))
+            };
+            all.push(session.send(outgoing).await.unwrap());
+        }
+        let left = session.close_after_flush(secs(1)).await;
+        assert_eq!(left.len(), 10);
+        let overflow = Err(Undelivered::Dropped(DropReason::Overflow));
+        for (n, sent) in all.iter_mut().enumerate() {
+            let returned = Err(Undelivered::Returned);
+            let expected = if n < 4_990 { overflow } else { returned };
+            assert_eq!(sent.flushed().await, expected, "{n}");
+        }
+        let mut events = session.events();
+        assert!(events.missed() > 3_900);
+        let mut count = 0;
+        while events.next().await.is_some() {
+            count += 1;
+        }
+        assert_eq!(count, 1024);
     });
     run.expect();
 }

@@ -7,7 +7,7 @@ use fulmar_sim::websocket::{Cause, CloseCode, Keepalive};
 use fulmar_sim::{Backoff, Fault, Jitter, Sim};
 
 use crate::server::URL;
-use crate::support::{builder, client, ms, secs};
+use crate::support::{builder, client, ms, secs, until};
 use crate::town::{
     Heard, backoff, event, listen, listening, numbered, opened, quick, recv, session,
 };
@@ -127,6 +127,58 @@ fn delays_double_to_the_longest_and_each_is_told() {
         assert!(session.last_error().unwrap().is_connect());
     });
     run.expect();
+}
+
+/// Answers pings, and cuts each connection over which nothing goes for a minute.
+fn balanced(sim: &Sim) {
+    let handle = sim.handle();
+    numbered(sim, move |_, mut peer| {
+        let handle = handle.clone();
+        async move {
+            loop {
+                let idle = handle.now() + secs(60);
+                let Some(frame) = until(&handle, idle, peer.frame()).await else {
+                    return Ok(());
+                };
+                match frame? {
+                    Some(frame) if frame.first == 0x89 => peer.send(0x8a, frame.payload).await?,
+                    Some(_) => {}
+                    None => return Ok(()),
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn a_balancer_that_cuts_what_idles_is_told_of_unless_pings_come_before() {
+    for (interval, is_cut) in [(90, true), (50, false)] {
+        let mut sim = Sim::seeded(15);
+        balanced(&sim);
+        let opening = client(&sim).websocket(URL).keepalive(secs(interval));
+        let handle = sim.handle();
+        let run = sim.run(async move {
+            let session = opening.reconnect(quick()).open();
+            let mut events = session.events();
+            opened(&mut events).await;
+            let mut told = Vec::new();
+            let end = handle.now() + secs(600);
+            while let Some(Some(event)) = until(&handle, end, events.next()).await {
+                told.push(event);
+            }
+            told
+        });
+        let told = run.expect();
+        let count = |pick: fn(&Event) -> bool| told.iter().filter(|event| pick(event)).count();
+        let lost = count(|event| matches!(event, Event::Lost { .. }));
+        let warned = count(|event| {
+            let interval = Some(secs(90));
+            matches!(event, Event::CutWhileSilent { silent, interval: of }
+                if *of == interval && *silent >= secs(60) && *silent < secs(61))
+        });
+        assert_eq!((lost > 5, warned), (is_cut, lost), "{told:?}");
+        assert!(is_cut || told.is_empty(), "{told:?}");
+    }
 }
 
 #[test]

@@ -117,7 +117,7 @@ pub(crate) async fn opened(events: &mut Events) -> u32 {
 /// The delay before the next attempt, and its number.
 pub(crate) async fn backoff(events: &mut Events) -> (Duration, u32) {
     event(events, |event| match event {
-        Event::Backoff { delay, attempt } => Some((*delay, *attempt)),
+        Event::Backoff { delay, attempt, .. } => Some((*delay, *attempt)),
         _ => None,
     })
     .await

@@ -197,3 +197,24 @@ fn a_partition_ends_a_close_in_time_and_wakes_who_waits() {
     });
     run.expect();
 }
+
+#[test]
+fn a_message_that_the_servers_close_frame_cuts_off_is_not_flushed() {
+    let mut sim = Sim::seeded(9);
+    sim.link("laptop", "api.test").window(4096);
+    serve(&sim, |mut peer| async move {
+        peer.conn.sleep(secs(1)).await;
+        peer.close(1001, "").await?;
+        while peer.frame().await?.is_some_and(|frame| frame.first != 0x88) {}
+        peer.conn.sleep(ms(500)).await;
+        Ok(())
+    });
+    let ws = opened(&sim, |ws| ws);
+    let run = sim.run(async move {
+        let mut ws = ws.await;
+        ws.send(vec![0; 1 << 20]).await.unwrap();
+        let flushed = ws.flush().await;
+        assert!(flushed.is_err(), "{flushed:?}");
+    });
+    run.expect();
+}

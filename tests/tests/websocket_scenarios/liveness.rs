@@ -3,8 +3,8 @@
 use fulmar_sim::websocket::{Cause, Keepalive};
 use fulmar_sim::{Fault, Sim};
 
-use crate::server::{echo, opened, serve, text};
-use crate::support::{join_all, ms, secs};
+use crate::server::{close_in_order, echo, opened, serve, text};
+use crate::support::{PollTimes, join_all, ms, secs};
 
 #[test]
 fn pings_of_the_server_are_answered_while_nobody_reads() {
@@ -124,6 +124,27 @@ fn a_ping_tells_the_round_trip_and_many_are_told_each() {
 }
 
 #[test]
+fn a_pong_and_a_close_are_told_at_once_although_a_recv_was_given_up_before() {
+    let mut sim = Sim::seeded(5);
+    sim.link("laptop", "api.test").latency(ms(30)..ms(31));
+    echo(&sim);
+    let ws = opened(&sim, |ws| ws);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let mut ws = ws.await;
+        assert!(PollTimes::new(1, ws.recv()).await.is_none());
+        let rtt = ws.ping().await.unwrap();
+        assert!(rtt < ms(70), "{rtt:?}");
+        assert!(PollTimes::new(1, ws.recv()).await.is_none());
+        let begun = handle.now();
+        close_in_order(&ws).await;
+        let took = handle.now() - begun;
+        assert!(took < ms(140), "{took:?}");
+    });
+    run.expect();
+}
+
+#[test]
 fn no_message_within_the_read_deadline_ends_it_whatever_the_pings() {
     let mut sim = Sim::seeded(6);
     echo(&sim);
@@ -136,6 +157,46 @@ fn no_message_within_the_read_deadline_ends_it_whatever_the_pings() {
     });
     run.expect();
     assert!(run.elapsed() >= secs(10) && run.elapsed() < secs(11));
+}
+
+#[test]
+fn a_message_has_as_long_for_its_rest_and_for_all_of_it_as_was_asked_for() {
+    // Ten bytes, of which one comes every 20 s.
+    for (progress, total, ends) in [
+        (secs(30), None, None),
+        (secs(30), Some(secs(100)), Some(100)),
+        (secs(10), None, Some(10)),
+    ] {
+        let mut sim = Sim::seeded(6);
+        serve(&sim, |mut peer| async move {
+            peer.conn.write_all([0x82, 10]).await?;
+            for n in 0..10 {
+                peer.conn.write_all([n]).await?;
+                peer.conn.sleep(secs(20)).await;
+            }
+            peer.echo().await
+        });
+        let ws = opened(&sim, |ws| {
+            ws.keepalive(Keepalive::off())
+                .message_progress(progress)
+                .message_total(total)
+        });
+        let handle = sim.handle();
+        let run = sim.run(async move {
+            let mut ws = ws.await;
+            let begun = handle.now();
+            let received = ws.recv().await;
+            match ends {
+                None => assert_eq!(received.unwrap().unwrap().len(), 10),
+                Some(after) => {
+                    assert_eq!(received.unwrap_err().cause, Cause::Stalled);
+                    let took = handle.now() - begun;
+                    assert!(took.as_secs().abs_diff(after) < 2, "{took:?}");
+                }
+            }
+        });
+        run.expect();
+    }
 }
 
 #[test]

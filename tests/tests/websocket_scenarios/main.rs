@@ -7,6 +7,8 @@ mod support;
 
 mod drops;
 mod ends;
+mod extremes;
+mod hostile;
 mod liveness;
 mod messages;
 mod opening;
@@ -14,3 +16,4 @@ mod pressure;
 mod redirects;
 mod server;
 mod shutdown;
+mod turns;

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use fulmar_core::ws::Compression;
 use fulmar_sim::websocket::{Cause, CloseCode, Message, SendError};
 use fulmar_sim::{Fault, Sim};
+use fulmar_tests::websocket::client_frames;
 use futures_core::Stream;
 use futures_sink::Sink;
 
@@ -50,6 +51,32 @@ fn long_messages_pass_whatever_the_pieces_are() {
             ws.send(sent.clone()).await.unwrap();
             assert!(ws.recv().await.unwrap() == Some(sent), "{len} bytes");
         }
+        close_in_order(&ws).await;
+    });
+    run.expect();
+}
+
+#[test]
+fn long_messages_go_in_frames_of_the_size_that_was_asked_for() {
+    let mut sim = Sim::seeded(2);
+    serve(&sim, |mut peer| async move {
+        for (first, len) in [
+            (0x82, 3_000),
+            (0x02, 1_000),
+            (0x00, 1_000),
+            (0x00, 1_000),
+            (0x80, 1),
+        ] {
+            let frame = peer.frame().await?.unwrap();
+            assert_eq!((frame.first, frame.payload.len()), (first, len));
+        }
+        peer.echo().await
+    });
+    let ws = opened(&sim, |ws| ws.fragments(1_000, 3_000));
+    let run = sim.run(async move {
+        let mut ws = ws.await;
+        ws.send(vec![7; 3_000]).await.unwrap();
+        ws.send(vec![7; 3_001]).await.unwrap();
         close_in_order(&ws).await;
     });
     run.expect();
@@ -240,6 +267,114 @@ fn the_connection_is_given_back_to_the_client_at_the_end() {
         close_in_order(&ws).await;
         assert_quiet(client.gauges());
         assert_eq!(client.gauges().total, 0);
+    });
+    run.expect();
+}
+
+#[test]
+fn messages_that_are_fed_leave_together_with_the_next_flush() {
+    let mut sim = Sim::seeded(21);
+    serve(&sim, |mut peer| async move {
+        let read = peer.conn.read(64 * 1024).await?;
+        let (frames, used) = client_frames(&read);
+        assert_eq!((frames.len(), used), (3, read.len()));
+        peer.send(0x81, "three").await?;
+        peer.echo().await
+    });
+    let ws = opened(&sim, |ws| ws);
+    let run = sim.run(async move {
+        let mut ws = ws.await;
+        for message in ["a", "b", "c"] {
+            ws.feed(message).await.unwrap();
+        }
+        ws.flush().await.unwrap();
+        assert_eq!(text(ws.recv().await.unwrap()), "three");
+        close_in_order(&ws).await;
+        let refused = ws.feed("late").await;
+        assert_eq!(refused, Err(SendError::Closed(Message::text("late"))));
+    });
+    run.expect();
+}
+
+#[test]
+fn feeding_waits_for_room_and_loses_nothing() {
+    let mut sim = Sim::seeded(22);
+    sim.between(secs(0).., Fault::slow_reader("api.test", 100_000));
+    serve(&sim, |mut peer| async move {
+        for n in 0..200_u32 {
+            let frame = peer.frame().await?.unwrap();
+            assert_eq!(frame.payload[..4], n.to_be_bytes());
+        }
+        peer.send(0x81, "all").await?;
+        peer.echo().await
+    });
+    let ws = opened(&sim, |ws| ws);
+    let run = sim.run(async move {
+        let mut ws = ws.await;
+        for n in 0..200_u32 {
+            let message = [&n.to_be_bytes()[..], &[0; 10_000]].concat();
+            ws.feed(message).await.unwrap();
+        }
+        ws.flush().await.unwrap();
+        assert_eq!(text(ws.recv().await.unwrap()), "all");
+        close_in_order(&ws).await;
+    });
+    run.expect();
+}
+
+/// A server that reads late takes a pong late, and the reader, who is woken by neither, need not do
+/// anything for that.
+#[test]
+fn a_pong_that_was_not_taken_at_once_follows_while_somebody_reads() {
+    let mut sim = Sim::seeded(23);
+    sim.between(secs(0).., Fault::slow_reader("api.test", 100_000));
+    serve(&sim, |mut peer| async move {
+        peer.send(0x89, "ping").await?;
+        let mut bytes = 0;
+        loop {
+            let frame = peer.frame().await?.unwrap();
+            if frame.first == 0x8a {
+                break;
+            }
+            bytes += frame.payload.len();
+        }
+        peer.send(0x81, format!("pong behind {bytes}")).await?;
+        peer.echo().await
+    });
+    let ws = opened(&sim, |ws| ws);
+    let run = sim.run(async move {
+        let mut ws = ws.await;
+        // As much as is taken without waiting, so that the pong has to wait, too.
+        let mut sent = 0;
+        while ws.try_send(vec![0; 10_000]).is_ok() {
+            sent += 10_000;
+        }
+        let told = text(ws.recv().await.unwrap());
+        assert_eq!(told, format!("pong behind {sent}"));
+        close_in_order(&ws).await;
+    });
+    run.expect();
+}
+
+#[test]
+fn a_message_that_came_while_nobody_read_is_received_at_once() {
+    let mut sim = Sim::seeded(24);
+    serve(&sim, |mut peer| async move {
+        peer.send(0x81, "first").await?;
+        peer.conn.sleep(ms(100)).await;
+        peer.send(0x81, "second").await?;
+        peer.echo().await
+    });
+    let ws = opened(&sim, |ws| ws);
+    let handle = sim.handle();
+    let run = sim.run(async move {
+        let mut ws = ws.await;
+        assert_eq!(text(ws.recv().await.unwrap()), "first");
+        // The keeper has looked by then, and goes on looking.
+        handle.sleep(ms(300)).await;
+        let begun = handle.now();
+        assert_eq!(text(ws.recv().await.unwrap()), "second");
+        assert_eq!(handle.now(), begun);
     });
     run.expect();
 }

@@ -45,6 +45,32 @@ fn of_the_body_of_a_refusal_the_beginning_is_kept() {
 }
 
 #[test]
+fn the_body_of_a_refusal_is_not_waited_for_for_long() {
+    let mut sim = Sim::seeded(1);
+    sim.serve("api.test:80", |mut conn| async move {
+        conn.request().await?;
+        conn.write_all("HTTP/1.1 401 X\r\nContent-Length: 9999\r\n\r\n")
+            .await?;
+        for _ in 0..9999 {
+            conn.write_all(".").await?;
+            conn.sleep(secs(2)).await;
+        }
+        Ok(())
+    });
+    let (client, handle) = (client(&sim), sim.handle());
+    let run = sim.run(async move {
+        let error = client.websocket(URL).connect().await.unwrap_err();
+        assert_eq!(error.status().unwrap(), 401);
+        assert_eq!(&Refused::of(&error).unwrap().body()[..], b"...");
+        // The rest of the body is drained for a moment.
+        handle.sleep(ms(100)).await;
+        assert_quiet(client.gauges());
+    });
+    run.expect();
+    assert!(run.elapsed() < secs(6), "{:?}", run.elapsed());
+}
+
+#[test]
 fn an_answer_to_another_request_is_a_protocol_error() {
     let fine = "HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n";
     let error = refused(format!("{fine}Sec-WebSocket-Accept: bm8=\r\n\r\n"));
@@ -136,6 +162,35 @@ fn headers_credentials_and_sub_protocols_are_sent_and_one_is_chosen() {
 }
 
 #[test]
+fn user_information_of_the_url_opens_it_and_is_in_no_error() {
+    let mut sim = Sim::seeded(2);
+    sim.serve("api.test:80", |mut conn| async move {
+        while let Some(request) = conn.request().await? {
+            let sent = request.header("authorization");
+            if sent != Some("Basic dXNlcjpzZWNyZXQ=") {
+                conn.respond(401, "who?").await?;
+                continue;
+            }
+            conn.respond(403, "not now").await?;
+        }
+        Ok(())
+    });
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let opening = client.websocket("ws://user:secret@api.test/");
+        assert!(!format!("{opening:?}").contains("secret"));
+        let error = opening.connect().await.unwrap_err();
+        assert_eq!(error.status().unwrap(), 403, "{error}");
+        let shown = format!("{error:#} {error:?}");
+        assert!(
+            !shown.contains("secret") && !shown.contains("dXNl"),
+            "{shown}"
+        );
+    });
+    run.expect();
+}
+
+#[test]
 fn http_urls_are_the_same_by_another_name() {
     let mut sim = Sim::seeded(3);
     echo(&sim);
@@ -200,6 +255,37 @@ fn the_opening_has_a_deadline_and_the_open_connection_none() {
 }
 
 #[test]
+fn there_are_8_to_one_origin_and_64_in_all() {
+    let mut sim = Sim::seeded(6);
+    let hosts: Vec<_> = (0..9).map(|n| format!("host{n}.test:80")).collect();
+    for host in &hosts {
+        sim.serve(host, |conn| async move {
+            let mut peer = Peer::accept(conn, "").await?.unwrap();
+            peer.echo().await
+        });
+    }
+    let client = client(&sim);
+    let run = sim.run(async move {
+        let open = |host: &String| client.websocket(format!("ws://{host}/")).connect();
+        let mut open_ones = Vec::new();
+        for host in &hosts[..8] {
+            for _ in 0..8 {
+                open_ones.push(open(host).await.unwrap());
+            }
+            if open_ones.len() < 64 {
+                let ninth = open(host).await.unwrap_err();
+                assert_eq!(ninth.phase(), Some(Phase::Pool), "{ninth}");
+            }
+        }
+        let other = open(&hosts[8]).await.unwrap_err();
+        assert_eq!(other.phase(), Some(Phase::Pool), "{other}");
+        open_ones.pop();
+        open(&hosts[8]).await.map(drop).unwrap();
+    });
+    run.expect();
+}
+
+#[test]
 fn who_comes_when_there_are_as_many_as_may_be_waits_for_one_to_end() {
     let mut sim = Sim::seeded(5);
     echo(&sim);
@@ -246,6 +332,25 @@ fn who_comes_when_there_are_as_many_as_may_be_waits_for_one_to_end() {
             drop(open_with(client.websocket(URL)).await);
         }
         assert_quiet(client.gauges());
+    });
+    run.expect();
+}
+
+#[test]
+fn compression_that_there_is_not_fails_the_opening_and_is_not_mended() {
+    use fulmar_sim::websocket::Compression;
+    let mut sim = Sim::seeded(1);
+    let client = client(&sim);
+    let run = sim.run(async move {
+        for (compression, named) in [
+            (Compression::new().level(12), "level of 12"),
+            (Compression::new().window_bits(16), "window bits of 16"),
+        ] {
+            let opening = client.websocket(URL).compression(compression);
+            let error = opening.connect().await.unwrap_err();
+            assert_eq!(error.kind(), Kind::Builder, "{error}");
+            assert!(error.to_string().contains(named), "{error}");
+        }
     });
     run.expect();
 }

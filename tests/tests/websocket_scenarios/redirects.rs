@@ -6,7 +6,7 @@ use fulmar_sim::websocket::Refused;
 use fulmar_sim::{ClientBuilder, Error, HeaderValue, Profile, Sim};
 
 use crate::server::{Peer, URL};
-use crate::support::{assert_quiet, builder};
+use crate::support::{TlsConn, assert_quiet, builder, secure};
 
 /// What each server was asked: the host, the target, the fields that are secrets.
 type Asked = Arc<Mutex<Vec<(String, String, Option<String>)>>>;
@@ -75,6 +75,63 @@ fn a_redirect_is_followed_with_credentials_to_the_same_origin_alone() {
     assert_eq!(*near.lock().unwrap(), [asked("/chat"), asked("/moved?x=1")]);
     let without = ("other.test".to_owned(), "/chat".to_owned(), None);
     assert_eq!(*far.lock().unwrap(), [without]);
+}
+
+#[test]
+fn credentials_that_were_left_behind_do_not_come_back_with_the_way_nor_come_from_the_location() {
+    let mut sim = Sim::seeded(7);
+    let moved = &[("/chat", "ws://other.test/chat")];
+    let near = serve(&sim, "api.test", moved);
+    let moved = &[("/chat", "ws://user:password@api.test/back")];
+    let far = serve(&sim, "other.test", moved);
+    let client = builder(&sim);
+    connect(&mut sim, client).unwrap();
+    let asked = |host: &str, path: &str, secret: Option<&str>| {
+        (host.to_owned(), path.to_owned(), secret.map(str::to_owned))
+    };
+    let with = asked("api.test", "/chat", Some("Bearer secret"));
+    assert_eq!(
+        *near.lock().unwrap(),
+        [with, asked("api.test", "/back", None)]
+    );
+    assert_eq!(*far.lock().unwrap(), [asked("other.test", "/chat", None)]);
+}
+
+#[test]
+fn from_tls_a_redirect_to_plain_text_is_not_followed() {
+    for (to, is_followed) in [("ws://other.test/", false), ("wss://other.test/", true)] {
+        let mut sim = Sim::seeded(8);
+        let plain = serve(&sim, "other.test", &[]);
+        let moved = format!("HTTP/1.1 302 Found\r\nLocation: {to}\r\nContent-Length: 0\r\n\r\n");
+        sim.serve("api.test:443", move |conn| {
+            let moved = moved.clone();
+            async move {
+                let mut tls = TlsConn::new(conn, "api.test");
+                tls.request().await?;
+                tls.write(moved.as_bytes()).await
+            }
+        });
+        let asked = Arc::new(Mutex::new(0));
+        let count = asked.clone();
+        sim.serve("other.test:443", move |conn| {
+            *count.lock().unwrap() += 1;
+            async move {
+                let mut tls = TlsConn::new(conn, "other.test");
+                tls.request().await?;
+                let no = "HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n";
+                tls.write(no.as_bytes()).await
+            }
+        });
+        let client = secure(&sim).build().unwrap();
+        let run = sim.run(async move {
+            let opening = client.websocket("wss://api.test/chat").connect();
+            opening.await.map(drop).unwrap_err().status().unwrap()
+        });
+        let status = *run.expect();
+        assert_eq!(status, if is_followed { 403 } else { 302 });
+        assert_eq!(*asked.lock().unwrap(), usize::from(is_followed));
+        assert!(plain.lock().unwrap().is_empty());
+    }
 }
 
 #[test]

@@ -3,10 +3,10 @@
 use std::sync::{Arc, Mutex};
 
 use fulmar_sim::websocket::{Cause, CloseCode};
-use fulmar_sim::{Instant, Phase, Sim, StopReason};
+use fulmar_sim::{Instant, Sim};
 
 use crate::server::{URL, open_with, serve, text};
-use crate::support::{assert_quiet, builder, client, join_all, ms, raw, secs};
+use crate::support::{assert_quiet, builder, client, ms, raw, secs};
 
 #[test]
 fn an_open_socket_is_closed_in_order_read_or_not() {
@@ -97,61 +97,6 @@ fn who_waits_for_a_place_or_for_a_handshake_is_told_that_the_client_is_closed() 
         let error = client.websocket(URL).connect().await.unwrap_err();
         assert!(error.is_closed(), "{error}");
         drop(ws);
-    });
-    run.expect();
-}
-
-#[test]
-fn handshakes_with_one_server_follow_each_other_unless_told_otherwise() {
-    for (at_once, most) in [(1, 1), (3, 3)] {
-        let mut sim = Sim::seeded(4);
-        let now = Arc::new(Mutex::new((0, 0)));
-        let counts = now.clone();
-        sim.serve("api.test:80", move |mut conn| {
-            let counts = counts.clone();
-            async move {
-                let request = conn.request().await?.unwrap();
-                {
-                    let mut counts = counts.lock().unwrap();
-                    counts.0 += 1;
-                    counts.1 = counts.1.max(counts.0);
-                }
-                conn.sleep(ms(100)).await;
-                counts.lock().unwrap().0 -= 1;
-                conn.write_all(crate::server::switch(&request, "")).await?;
-                while !conn.read(1024).await?.is_empty() {}
-                Ok(())
-            }
-        });
-        let client = builder(&sim).websocket_handshakes(at_once).build().unwrap();
-        let run = sim.run(async move {
-            let opening = (0..6).map(|_| client.websocket(URL).connect());
-            for opened in join_all(opening).await {
-                assert!(opened.is_ok());
-            }
-        });
-        run.expect();
-        assert_eq!(now.lock().unwrap().1, most);
-    }
-}
-
-#[test]
-fn who_waits_for_his_turn_to_shake_hands_waits_until_his_deadline() {
-    let mut sim = Sim::seeded(4);
-    sim.serve("api.test:80", |mut conn| async move {
-        while conn.request().await?.is_some() {}
-        Ok(())
-    });
-    let client = builder(&sim).build().unwrap();
-    let run = sim.run(async move {
-        let opening = [400, 200].map(|total| client.websocket(URL).timeout(ms(total)).connect());
-        let mut ends = join_all(opening).await;
-        let second = ends.pop().unwrap().unwrap_err();
-        assert!(second.is_deadline(), "{second}");
-        let told = (second.waiting_for(), second.retry_stop_reason());
-        let expected = (Some(Phase::Pool), Some(StopReason::DeadlineExpired));
-        assert_eq!(told, expected, "{second}");
-        assert_eq!(second.tries(), 0);
     });
     run.expect();
 }

@@ -119,7 +119,7 @@ impl Parts {
         let tunnel_to = (self.method == Method::CONNECT).then(|| self.tunnel_target());
         let head = RequestHead {
             method: &self.method,
-            target: tunnel_to.as_deref().unwrap_or(self.url.target()),
+            target: tunnel_to.as_deref().unwrap_or(self.url.target_and_login()),
             host: tunnel_to.as_deref().unwrap_or(self.url.authority()),
             defaults: self.defaults(&shared.settings),
             headers: self

@@ -10,6 +10,7 @@ use fulmar_core::time::Instant;
 use fulmar_core::trace::Event;
 
 use super::{Live, Progress, Step};
+use crate::dial::Destination;
 use crate::error::{Error, Kind};
 use crate::exchange::StreamHandle;
 use crate::h1::{Bufs, H1};
@@ -162,8 +163,12 @@ impl Live {
         let timeouts = options
             .and_then(|o| o.timeouts.as_ref())
             .unwrap_or(&shared.settings.timeouts);
-        let socket = parts.socket(&shared.settings);
-        crate::dial::spawn(shared, &parts.url, socket, slot, timeouts, self.id, now)
+        let to = Destination {
+            url: parts.url.clone(),
+            socket: parts.socket(&shared.settings),
+            avoid: options.and_then(|o| o.avoid),
+        };
+        crate::dial::spawn(shared, to, slot, timeouts, self.id, now)
     }
 
     fn handle_refusal(

@@ -132,7 +132,8 @@ impl Future for Sending {
                 return Poll::Ready(Err(error));
             }
             let live = live.insert(Live::begin(shared, parts, now));
-            if parts.options.is_some() {
+            if let Some(options) = &parts.options {
+                live.fresh = options.fresh;
                 live.heed_others(shared, parts);
             }
             live

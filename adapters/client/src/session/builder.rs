@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::future::Future;
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use fulmar_core::fault::{Fault, FaultKind, Phase};
 use fulmar_core::retry::Retry;
 use fulmar_core::session::{Config, Connect, ConnectFailure, Event, Loss, Session as Machine};
-use fulmar_core::ws::Message;
+use fulmar_core::ws::{HandshakeTable, Message};
 
 use super::common::Common;
 use super::driver::Driver;
@@ -93,6 +94,7 @@ impl SessionBuilder {
         let shared = self.websocket.shared().clone();
         let net = shared.net.clone();
         let invalid = self.config.validate().err();
+        let handshakes = self.config.handshake_table().clone();
         let machine = Machine::new(self.config);
         let common = Common::new(net.clone(), machine, shared.fork_rng());
         let common = Arc::new(common);
@@ -107,6 +109,7 @@ impl SessionBuilder {
             websocket: self.websocket,
             prepare: self.prepare,
             resync: self.resync,
+            handshakes,
         };
         let session = Session::new(common.clone());
         net.spawn(Box::pin(Driver::new(common, shared, opener)));
@@ -119,19 +122,33 @@ pub(super) struct Opener {
     websocket: WebSocketBuilder,
     prepare: Option<Box<Prepare>>,
     pub(super) resync: Option<Box<Resync>>,
+    handshakes: HandshakeTable,
 }
 
 impl Opener {
-    pub(super) fn open(&self, connect: Connect) -> BoxFuture<Result<Opened, OpenError>> {
+    /// Gets a connection; `last` is the address of the one before.
+    pub(super) fn open(
+        &self,
+        connect: Connect,
+        last: Option<IpAddr>,
+    ) -> BoxFuture<Result<Opened, OpenError>> {
         let websocket = self.websocket.again();
         let prepared = match &self.prepare {
             None => Box::pin(async move { Ok(websocket) }),
             Some(prepare) => prepare(websocket, connect),
         };
+        let handshakes = self.handshakes.clone();
         Box::pin(async move {
-            let websocket = prepared.await.map_err(unprepared)?;
             // One loop of attempts within another would multiply them.
-            websocket.retry(Retry::never()).open().await
+            let websocket = prepared.await.map_err(unprepared)?;
+            let mut websocket = websocket.retry(Retry::never()).handshakes(handshakes);
+            if connect.fresh {
+                websocket = websocket.fresh();
+            }
+            if let Some(addr) = last.filter(|_| connect.elsewhere) {
+                websocket = websocket.without(addr);
+            }
+            websocket.open().await
         })
     }
 }

@@ -46,6 +46,8 @@ pub(super) struct State {
     pub(super) is_abandoned: bool,
     /// The connection that waits for its resync.
     pub(super) resync: Option<Event>,
+    /// A ping has to follow what was sent. There is none while too many are under way.
+    owes_ping: bool,
     driver: Option<Waker>,
     /// Woken once the lock is open.
     wakers: Vec<Waker>,
@@ -64,6 +66,7 @@ impl Common {
             error: None,
             is_abandoned: false,
             resync: None,
+            owes_ping: false,
             driver: None,
             wakers: Vec::new(),
             is_over: false,
@@ -140,6 +143,11 @@ impl State {
         }
     }
 
+    /// Somebody waits for the server to have read a message that is with the transport.
+    pub(super) fn watch(&mut self, id: MessageId) {
+        self.owes_ping |= self.machine.watch(id);
+    }
+
     /// What the machine told, to those whom it concerns.
     fn pass_on(&mut self) {
         while let Some(event) = self.machine.poll_event() {
@@ -152,6 +160,10 @@ impl State {
                 self.events_missed += 1;
             }
             self.events.push_back(event);
+        }
+        if self.owes_ping && self.machine.ping() {
+            self.owes_ping = false;
+            self.rouse();
         }
         let ends = self.is_stopped() && !std::mem::replace(&mut self.is_over, true);
         if ends {
@@ -170,9 +182,15 @@ impl State {
     fn note(&mut self, event: &Event) {
         match event {
             Event::Receipt { id, receipt } => {
-                let sent = self.sent.get_mut(id);
-                let waker = sent.and_then(|progress| progress.reach(*receipt));
+                let Some(progress) = self.sent.get_mut(id) else {
+                    return;
+                };
+                let waker = progress.reach(*receipt);
+                let is_awaited = *receipt == Receipt::Flushed && progress.sent();
                 self.wakers.extend(waker);
+                if is_awaited {
+                    self.watch(*id);
+                }
             }
             Event::Dropped { id, reason } => {
                 let sent = self.sent.get_mut(id);
@@ -189,10 +207,8 @@ impl State {
     /// What was flushed on the lost connection, and is not sent again, may not have been read.
     fn doubt(&mut self) {
         for progress in self.sent.values_mut() {
-            if !progress.is_kept && progress.has_reached(Receipt::Flushed) {
-                let waker = progress.fail(Undelivered::Doubtful);
-                self.wakers.extend(waker);
-            }
+            let waker = progress.lose();
+            self.wakers.extend(waker);
         }
     }
 

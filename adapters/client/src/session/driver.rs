@@ -6,13 +6,16 @@
 //!        its actions: dial, hang up
 //!        the dial, one write, one read: whichever there is
 //!        nothing moved: a deadline of the machine that is due, else sleep until the next
+//! then, where it still moves, one read, its actions, and a deadline that is due
 //! ```
 //!
 //! Invariants
-//! * A deadline or a fault of writing is told only after what came before it was read.
+//! * A deadline or a fault of writing is told only after what came before it was read, or a poll's
+//!   worth of it.
 //! * The transport is gone before the task is, whatever ends it.
 
 use std::future::Future;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -36,8 +39,6 @@ use crate::wire::Read;
 const TURNS: usize = 16;
 /// What one read asks for.
 const READ: usize = 16 * 1024;
-/// The most that it asks for of a long message.
-const READ_LONG: usize = 256 * 1024;
 /// How long a session has for what is queued when its client shuts down (POLICIES 5.3, 8.4).
 const DRAIN: Duration = Duration::from_secs(5);
 
@@ -47,6 +48,8 @@ pub(super) struct Driver {
     shared: Arc<Shared>,
     opener: Opener,
     link: Link,
+    /// The address of the last connection.
+    last: Option<IpAddr>,
     /// What came from below, and was not told.
     news: Option<News>,
     /// Of a write. It is told once all that came before it is read.
@@ -64,7 +67,8 @@ enum Link {
 }
 
 enum News {
-    Opened(Box<Connection>),
+    /// And whether its host has other addresses.
+    Opened(Box<Connection>, bool),
     Failed(Box<OpenError>),
     Input,
     Eof,
@@ -78,6 +82,7 @@ impl Driver {
             shared,
             opener,
             link: Link::None,
+            last: None,
             news: None,
             fault: None,
             alarm: Alarm::new(),
@@ -127,7 +132,7 @@ impl Driver {
 
     fn dial(&mut self, connect: Connect) {
         self.hang_up();
-        self.link = Link::Dialling(self.opener.open(connect));
+        self.link = Link::Dialling(self.opener.open(connect, self.last));
     }
 
     fn hang_up(&mut self) {
@@ -151,8 +156,12 @@ impl Driver {
                 let connection = self.common.locked(|state, _| {
                     Connection::new(now, &opened.config, &opened.negotiated, &mut state.rng)
                 });
+                let h1 = &opened.transport.h1;
+                self.last = h1.peer.as_deref().map(SocketAddr::ip);
+                // Where else that is can be told only from an address that is known.
+                let has_others = self.last.is_some() && h1.has_others;
+                self.news = Some(News::Opened(Box::new(connection), has_others));
                 self.link = Link::Open(opened.transport);
-                self.news = Some(News::Opened(Box::new(connection)));
             }
             Err(failed) => {
                 self.link = Link::None;
@@ -193,7 +202,7 @@ impl Driver {
         let Some(wanted) = wanted else {
             return false;
         };
-        tunnel.rx.reserve(READ.max(wanted.min(READ_LONG)));
+        tunnel.rx.reserve(READ.max(wanted));
         let news = match tunnel.wire.poll_read(cx, tunnel.rx, || Phase::Body) {
             Poll::Ready(Ok(Read::Data(_))) => News::Input,
             Poll::Ready(Ok(Read::End(_))) => News::Eof,
@@ -209,7 +218,15 @@ impl Driver {
 
     /// Nothing moves: tells the machine the time where that is due, else sleeps.
     fn rest(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let next = self.common.locked(|state, now| {
+        match self.tell_time() {
+            None => Poll::Ready(()),
+            Some(next) => self.alarm.poll_until(cx, &*self.shared.net, next),
+        }
+    }
+
+    /// Tells the machine the time where that is due; else when it will be.
+    fn tell_time(&mut self) -> Option<Instant> {
+        self.common.locked(|state, now| {
             let next = state.machine.poll_timeout().unwrap_or(Instant::MAX);
             if next <= now {
                 let State { machine, rng, .. } = state;
@@ -217,11 +234,7 @@ impl Driver {
                 return None;
             }
             Some(next)
-        });
-        match next {
-            None => Poll::Ready(()),
-            Some(next) => self.alarm.poll_until(cx, &*self.shared.net, next),
-        }
+        })
     }
 
     /// Nobody uses the session any more, or the client's time is over: says goodbye as far as that
@@ -278,9 +291,9 @@ fn tunnel(link: &mut Link) -> Option<Tunnel<'_>> {
 fn tell(state: &mut State, now: Instant, news: News) {
     let State { machine, rng, .. } = state;
     match news {
-        News::Opened(connection) => {
+        News::Opened(connection, has_others) => {
             state.error = None;
-            machine.handle_connected(now, *connection, false);
+            machine.handle_connected(now, *connection, has_others);
         }
         News::Failed(failed) => {
             state.error = Some(failed.error);
@@ -313,6 +326,14 @@ impl Future for Driver {
                 return Poll::Pending;
             }
         }
+        // What goes may have no end, so that nothing was read; nor what comes. Deadlines have.
+        if this.news.is_none() {
+            this.read(cx);
+        }
+        if this.run_machine(cx) {
+            return Poll::Ready(());
+        }
+        this.tell_time();
         cx.waker().wake_by_ref();
         Poll::Pending
     }

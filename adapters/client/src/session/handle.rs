@@ -3,17 +3,20 @@
 use std::fmt;
 use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::{Poll, ready};
 use std::time::Duration;
 
 use fulmar_core::session::{
     Delivery, Key, MessageId, OnFull, Outgoing, Received, SendError, State as Stage, StopReason,
 };
+use fulmar_core::time::Instant;
 use fulmar_core::ws::{CloseCode, CloseError, Message, Rtt};
 
 use super::common::{Common, State};
 use super::sent::{Progress, Sent};
 use super::streams::{Events, Messages, Seat};
 use super::waits::Interest;
+use crate::alarm::Alarm;
 use crate::error::Error;
 
 /// How long [`Session::close`] waits for what is queued to be sent (POLICIES 5.3).
@@ -69,7 +72,29 @@ impl Session {
     ///
     /// Dropping the future while it waits drops the message; it was not queued.
     pub async fn send(&self, message: impl Into<Outgoing>) -> Result<Sent, SendError> {
-        let mut outgoing = message.into();
+        self.send_until(message.into(), Instant::MAX).await
+    }
+
+    /// As [`send`](Self::send), and gives the message back as [`SendError::Full`] where there is no
+    /// room for it within that time.
+    ///
+    /// # Errors
+    ///
+    /// With the message: there was no room for it, or what [`send`](Self::send) says.
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`send`](Self::send).
+    pub async fn send_timeout(
+        &self,
+        message: impl Into<Outgoing>,
+        timeout: Duration,
+    ) -> Result<Sent, SendError> {
+        let until = self.common().net().now() + timeout;
+        self.send_until(message.into(), until).await
+    }
+
+    async fn send_until(&self, mut outgoing: Outgoing, until: Instant) -> Result<Sent, SendError> {
         let interest = match outgoing.delivery {
             Delivery::AtMostOnce => Interest::Room,
             Delivery::AtLeastOnce => Interest::KeptRoom,
@@ -82,22 +107,40 @@ impl Session {
         }
         let seat = Seat::new(self.common(), interest);
         let mut waiting = Some(outgoing);
+        let mut alarm = Alarm::new();
         poll_fn(|cx| {
-            seat.poll(cx, |state, place| {
+            let taken = seat.poll(cx, |state, place| {
                 let is_first = state.waits.first(interest) == Some(place);
-                // There will be no room: nobody needs to wait for those before him to hear that.
-                let goes = is_first || state.machine.is_closing();
-                let outgoing = waiting.take_if(|_| goes)?;
-                match self.take(state, outgoing) {
-                    Err(SendError::Full(full)) => {
-                        waiting = Some(full);
-                        None
-                    }
-                    taken => Some(taken),
+                self.take_waiting(state, &mut waiting, is_first)
+            });
+            if taken.is_pending() {
+                ready!(alarm.poll_until(cx, &**self.common().net(), until));
+                if let Some(full) = waiting.take() {
+                    return Poll::Ready(Err(SendError::Full(full)));
                 }
-            })
+            }
+            taken
         })
         .await
+    }
+
+    /// Queues what waits for room, where it is its turn.
+    fn take_waiting(
+        &self,
+        state: &mut State,
+        waiting: &mut Option<Outgoing>,
+        is_first: bool,
+    ) -> Option<Result<Sent, SendError>> {
+        // There will be no room: nobody needs to wait for those before him to hear that.
+        let goes = is_first || state.machine.is_closing();
+        let outgoing = waiting.take_if(|_| goes)?;
+        match self.take(state, outgoing) {
+            Err(SendError::Full(full)) => {
+                *waiting = Some(full);
+                None
+            }
+            taken => Some(taken),
+        }
     }
 
     /// Whether nobody waits before it. What does not wait for room pushes in.
@@ -270,8 +313,10 @@ impl Session {
     }
 
     /// Takes no more messages, sends those that wait for up to `drain`, over a new connection if need
-    /// be, and closes (1000). Returns what is left, in the order of sending, 6 s after the drain at
-    /// the latest. Where the session closes already it only waits.
+    /// be, and closes (1000). Returns what is left, in the order of sending, after the drain, the
+    /// [close timeout](crate::websocket::WebSocketBuilder::close_timeout) and a second for the end of
+    /// the transport at the latest: 6 s after the drain, by default. Where the session closes already
+    /// it only waits.
     ///
     /// # Cancel safety
     ///

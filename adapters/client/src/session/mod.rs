@@ -39,7 +39,7 @@ pub use fulmar_core::session::{
     Loss, MessageId, OnFull, Outgoing, Pace, Receipt, Received, SendError, SlowConsumer, State,
     StopReason,
 };
-pub use fulmar_core::ws::{HandshakeAction, HandshakeTable};
+pub use fulmar_core::ws::{Compress, HandshakeAction, HandshakeTable};
 
 pub use builder::SessionBuilder;
 pub use handle::Session;

@@ -48,6 +48,10 @@ pub(super) struct Progress {
     reached: Option<Receipt>,
     end: Option<Undelivered>,
     waker: Option<Waker>,
+    /// It is with the transport of the connection that there is.
+    is_under_way: bool,
+    /// Somebody waits for the server to have read it.
+    is_watched: bool,
 }
 
 impl Progress {
@@ -57,7 +61,27 @@ impl Progress {
             reached: None,
             end: None,
             waker: None,
+            is_under_way: false,
+            is_watched: false,
         }
+    }
+
+    /// The connection was lost. What is kept will be sent again.
+    pub(super) fn lose(&mut self) -> Option<Waker> {
+        self.is_under_way = false;
+        let is_doubtful = !self.is_kept && self.has_reached(Receipt::Flushed);
+        is_doubtful.then(|| self.fail(Undelivered::Doubtful))?
+    }
+
+    /// Whether a ping has to follow it, now that it is with the transport.
+    pub(super) fn sent(&mut self) -> bool {
+        self.is_under_way = true;
+        self.is_watched
+    }
+
+    /// Somebody waits for the server to have read it. Whether a ping has to follow it for that.
+    fn watch(&mut self) -> bool {
+        !std::mem::replace(&mut self.is_watched, true) && self.is_under_way
     }
 
     pub(super) fn has_reached(&self, wanted: Receipt) -> bool {
@@ -81,8 +105,8 @@ impl Progress {
     }
 }
 
-/// A message that was taken. Dropping it changes nothing about the message.
-#[must_use = "it tells what becomes of the message, and may be dropped"]
+/// A message that was taken: it tells what becomes of it. Dropping it changes nothing about the
+/// message.
 pub struct Sent {
     common: Arc<Common>,
     id: MessageId,
@@ -151,10 +175,8 @@ impl Sent {
                 return (Poll::Ready(Err(end)), None);
             }
             let replaced = progress.waker.replace(cx.waker().clone());
-            let is_due = wanted == Receipt::PeerSeen && progress.has_reached(Receipt::Flushed);
-            // Where too many pings are under way, one of them was sent behind the message.
-            if is_due && state.machine.ping() {
-                state.rouse();
+            if wanted == Receipt::PeerSeen && progress.watch() {
+                state.watch(self.id);
             }
             (Poll::Pending, replaced)
         });
@@ -164,7 +186,10 @@ impl Sent {
 
 impl Drop for Sent {
     fn drop(&mut self) {
-        let _gone = self.common.locked(|state, _| state.sent.remove(&self.id));
+        let _gone = self.common.locked(|state, _| {
+            state.machine.unwatch(self.id);
+            state.sent.remove(&self.id)
+        });
     }
 }
 

@@ -1,13 +1,14 @@
 //! What a WebSocket is opened with.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fulmar_core::deadline::Timeouts;
 use fulmar_core::retry::Retry;
 use fulmar_core::time::Instant;
-use fulmar_core::ws::{Config, Connection, Keepalive, Limits};
+use fulmar_core::ws::{Config, Connection, HandshakeTable, Keepalive, Limits};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 
 use super::halves::WebSocket;
@@ -26,6 +27,15 @@ pub struct WebSocketBuilder {
     request: RequestBuilder,
     config: Config,
     protocols: Vec<String>,
+    handshakes: HandshakeTable,
+}
+
+/// What an opening is made of.
+pub(super) struct Parts {
+    pub(super) request: RequestBuilder,
+    pub(super) config: Config,
+    pub(super) protocols: Vec<String>,
+    pub(super) handshakes: HandshakeTable,
 }
 
 impl WebSocketBuilder {
@@ -34,6 +44,7 @@ impl WebSocketBuilder {
             request,
             config: Config::default(),
             protocols: Vec::new(),
+            handshakes: HandshakeTable::default(),
         }
     }
 
@@ -79,6 +90,14 @@ impl WebSocketBuilder {
         self
     }
 
+    /// Which statuses are redirects to follow. What else the table says is a
+    /// [session](Self::reconnect)'s to obey, whose own
+    /// [table](crate::session::Config::handshakes) takes the place of this one.
+    pub fn handshakes(mut self, table: HandshakeTable) -> Self {
+        self.handshakes = table;
+        self
+    }
+
     /// Limits the opening, from the first poll of [`connect`](Self::connect) to the 101.
     pub fn timeout(self, total: impl Into<Option<Duration>>) -> Self {
         self.request(|request| request.timeout(total))
@@ -111,7 +130,8 @@ impl WebSocketBuilder {
         self.config(|config| config.message_idle(timeout))
     }
 
-    /// How long the server has to answer a Close frame. Default 5 s.
+    /// How long what was sent has to go out, and the server to answer the Close frame behind it.
+    /// Default 5 s.
     pub fn close_timeout(self, timeout: Duration) -> Self {
         self.config(|config| config.close_timeout(timeout))
     }
@@ -127,6 +147,23 @@ impl WebSocketBuilder {
         self.config(|config| config.limits(limits))
     }
 
+    /// How long a message that has begun to come may be without another byte of it. Default 30 s.
+    pub fn message_progress(self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config(|config| config.message_progress(timeout))
+    }
+
+    /// How long a message may take to come, from its first byte to its last. Default 120 s, which
+    /// large messages over slow links exceed.
+    pub fn message_total(self, timeout: impl Into<Option<Duration>>) -> Self {
+        self.config(|config| config.message_total(timeout))
+    }
+
+    /// Sends messages of more than `above` bytes in frames of `size` bytes, so that pings, pongs and a
+    /// close get in between. Default: in 16 KiB, above 64 KiB.
+    pub fn fragments(self, size: usize, above: usize) -> Self {
+        self.config(|config| config.fragments(size, above))
+    }
+
     /// Offers to compress messages. Default: not.
     #[cfg(feature = "deflate")]
     pub fn compression(self, compression: impl Into<Option<super::Compression>>) -> Self {
@@ -135,7 +172,7 @@ impl WebSocketBuilder {
 
     /// Opens the WebSocket: waits for a turn where the client has as many as it may
     /// ([`ClientBuilder::websocket_limits`](crate::ClientBuilder::websocket_limits)), and for
-    /// other handshakes with the same origin
+    /// other handshakes with the same server
     /// ([`ClientBuilder::websocket_handshakes`](crate::ClientBuilder::websocket_handshakes)), gets a
     /// connection as any request does, and upgrades it.
     ///
@@ -146,7 +183,7 @@ impl WebSocketBuilder {
     /// `Kind::Protocol` where its answer is not the one to this request, and what
     /// [`RequestBuilder::send`] says.
     ///
-    /// Redirects (301, 302, 303, 307, 308) are followed, five at most, and never from `wss` to `ws`.
+    /// Redirects (301, 302, 303, 307, 308, or what the [table](Self::handshakes) says) are followed, five at most, and never from `wss` to `ws`.
     /// To another origin go no credentials: neither `Authorization` and `Cookie` nor what is marked
     /// sensitive; where the client has such a default header, such a redirect is not followed. One
     /// that is not followed is an error with its status.
@@ -166,11 +203,27 @@ impl WebSocketBuilder {
             request: self.request.again(),
             config: self.config,
             protocols: self.protocols.clone(),
+            handshakes: self.handshakes.clone(),
         }
     }
 
-    pub(crate) fn into_parts(self) -> (RequestBuilder, Config, Vec<String>) {
-        (self.request, self.config, self.protocols)
+    /// Takes no connection that has served before.
+    pub(crate) fn fresh(self) -> Self {
+        self.request(RequestBuilder::fresh)
+    }
+
+    /// Connects to `addr` only where the host has no other address.
+    pub(crate) fn without(self, addr: IpAddr) -> Self {
+        self.request(|request| request.without(addr))
+    }
+
+    pub(super) fn into_parts(self) -> Parts {
+        Parts {
+            request: self.request.log_in(),
+            config: self.config,
+            protocols: self.protocols,
+            handshakes: self.handshakes,
+        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {
@@ -204,6 +257,7 @@ impl fmt::Debug for WebSocketBuilder {
             .field("request", &self.request)
             .field("config", &self.config)
             .field("protocols", &self.protocols)
+            .field("handshakes", &self.handshakes)
             .finish()
     }
 }

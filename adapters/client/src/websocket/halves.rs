@@ -130,6 +130,19 @@ impl WebSocket {
         self.sender.send(message).await
     }
 
+    /// As [`Sender::feed`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Sender::feed`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`Sender::feed`].
+    pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        self.sender.feed(message).await
+    }
+
     /// As [`Sender::try_send`].
     ///
     /// # Errors
@@ -232,6 +245,21 @@ impl Sender {
         poll_fn(|cx| self.socket().poll_send(cx, &mut message)).await
     }
 
+    /// Hands over a message that need not be on its way before the next [`flush`](Self::flush), or
+    /// [`send`](Self::send): many short ones then leave with one write. Like `send` it waits for room.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError::Closed`] with the message, where the connection closes or is closed.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future while it waits drops the message; nothing of it was sent.
+    pub async fn feed(&mut self, message: impl Into<Message>) -> Result<(), SendError> {
+        let mut message = Some(message.into());
+        poll_fn(|cx| self.socket().poll_feed(cx, &mut message)).await
+    }
+
     /// Sends a message if it can be taken now.
     ///
     /// # Errors
@@ -271,8 +299,10 @@ impl Sender {
     }
 
     /// Closes: what was sent goes out, a Close frame follows, the server answers it and ends the
-    /// transport. Returns how it ended, after 6 s at the latest. Where the connection closes already
-    /// it only waits, so it may be called often, and from several places.
+    /// transport. All that has the
+    /// [close timeout](super::WebSocketBuilder::close_timeout), and a second for the end. Returns how
+    /// it ended. Where the connection closes already it only waits, so it may be called often, and
+    /// from several places.
     ///
     /// Messages that come meanwhile are still received, as far as the inbox has room; what has no
     /// room is dropped.

@@ -4,6 +4,8 @@ use std::collections::VecDeque;
 
 use fulmar_core::ws::Message;
 
+use super::state::READ_MAX;
+
 /// How many, and bytes of them (POLICIES 5.7).
 const MOST: usize = 256;
 const MOST_BYTES: usize = 4 << 20;
@@ -17,6 +19,12 @@ pub(super) struct Inbox {
 
 impl Inbox {
     pub(super) fn push(&mut self, message: Message) {
+        // A slice keeps all of the buffer of a read, however little of it is counted here.
+        let message = if message.len() < READ_MAX {
+            message.detached()
+        } else {
+            message
+        };
         self.bytes += message.len();
         self.messages.push_back(message);
     }

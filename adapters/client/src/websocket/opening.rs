@@ -1,7 +1,11 @@
 //! The handshake: a request like any other, until its 101. Redirects are followed, and what else
 //! the server may answer is told in two ways: to the application, and to a session's machine.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use fulmar_core::fault::{Fault, FaultKind, Phase};
@@ -9,21 +13,25 @@ use fulmar_core::retry::parse_retry_after;
 use fulmar_core::session::ConnectFailure;
 use fulmar_core::time::Instant;
 use fulmar_core::ws::{
-    Config, Handshake, HandshakeAction, HandshakeError, HandshakeTable, MAX_REDIRECTS, Negotiated,
-    Offer, is_redirect_allowed,
+    Config, Handshake, HandshakeAction, HandshakeError, MAX_REDIRECTS, Negotiated, Offer,
+    is_redirect_allowed,
 };
 
-use super::builder::WebSocketBuilder;
+use super::builder::{Parts, WebSocketBuilder};
 use super::cap::Pass;
 use super::refused::Refused;
 use super::transport::Transport;
+use crate::alarm::Alarm;
 use crate::error::{Error, Kind};
+use crate::net::Net;
 use crate::request::RequestBuilder;
 use crate::response::Response;
 use crate::shared::Shared;
 
-/// What is kept of the body of a refusal.
+/// What is kept of the body of a refusal, and how long it is waited for: the status is known, and a
+/// session has to go on.
 const BODY_MAX: usize = 16 * 1024;
+const BODY_TIME: Duration = Duration::from_secs(5);
 
 /// A connection that switched protocols, and what was agreed on.
 pub(crate) struct Opened {
@@ -66,7 +74,12 @@ impl From<Error> for OpenError {
 impl WebSocketBuilder {
     /// Gets a connection and upgrades it.
     pub(crate) async fn open(self) -> Result<Opened, OpenError> {
-        let (mut request, config, protocols) = self.into_parts();
+        let Parts {
+            mut request,
+            config,
+            protocols,
+            handshakes,
+        } = self.into_parts();
         config
             .validate()
             .map_err(|error| OpenError::invalid(Kind::Builder, error))?;
@@ -80,10 +93,10 @@ impl WebSocketBuilder {
             let handshake = shared.locked(|state| Handshake::new(offer, &mut state.rng));
             let handshake = handshake.map_err(|error| OpenError::invalid(Kind::Request, error))?;
             let pass = enter(&mut request, &shared).await?;
-            let turn = take_turn(&request, &shared).await?;
+            let turns = take_turns(&request, &shared).await?;
             let sending = request.again().handshake(|fields| handshake.write(fields));
             let response = sending.send().await?;
-            drop(turn);
+            drop(turns);
             match handshake.verify(response.head()) {
                 Ok(negotiated) => {
                     let missing = response.error(Error::new(Kind::Io));
@@ -96,14 +109,15 @@ impl WebSocketBuilder {
                         transport,
                     });
                 }
-                Err(HandshakeError::Status(status)) if is_redirect(status) => {
+                Err(HandshakeError::Status(status)) => {
+                    let is_redirect = handshakes.action(status) == HandshakeAction::Redirect;
                     redirects += 1;
-                    match follow(&request, &response, redirects) {
+                    let next = is_redirect.then(|| follow(&request, &response, redirects));
+                    match next.flatten() {
                         Some(next) => request = next,
-                        None => return Err(refused(response, &shared).await),
+                        None => return Err(refused(response, is_redirect, &shared).await),
                     }
                 }
-                Err(HandshakeError::Status(_)) => return Err(refused(response, &shared).await),
                 Err(error) => return Err(mangled(&response, error)),
             }
         }
@@ -125,16 +139,25 @@ async fn enter(request: &mut RequestBuilder, shared: &Arc<Shared>) -> Result<Pas
     entered.map_err(|error| request.unsent(error))
 }
 
-/// RFC 6455 section 4.1, step 2: handshakes with one server follow each other.
-async fn take_turn(request: &RequestBuilder, shared: &Arc<Shared>) -> Result<Pass, Error> {
+/// RFC 6455 section 4.1, step 2: handshakes with one address follow each other, whatever its names.
+/// Who waits for an address has his origin's turn, which those who have that need no more.
+async fn take_turns(
+    request: &RequestBuilder,
+    shared: &Arc<Shared>,
+) -> Result<(Pass, Option<Pass>), Error> {
     let (origin, _, deadline) = request.bounds()?;
     let limit = (deadline.unwrap_or(Instant::MAX), Phase::Total);
-    let entered = shared.handshakes.enter(shared, &origin, limit).await;
-    entered.map_err(|error| request.unsent(error))
-}
-
-fn is_redirect(status: u16) -> bool {
-    HandshakeTable::default().action(status) == HandshakeAction::Redirect
+    let enter = async |key: &str| {
+        let entered = shared.handshakes.enter(shared, key, limit).await;
+        entered.map_err(|error| request.unsent(error))
+    };
+    let of_origin = enter(&origin).await?;
+    // Before it was looked up, each name counts as a server of its own.
+    let of_address = match request.address() {
+        Some(addr) => Some(enter(&addr.to_string()).await?),
+        None => None,
+    };
+    Ok((of_origin, of_address))
 }
 
 /// The request to where the response sends it, unless it may not go there. RFC 6455 section 4.1
@@ -175,7 +198,7 @@ fn mangled(response: &Response, error: HandshakeError) -> OpenError {
 }
 
 /// The server said something else than 101, and perhaps why.
-async fn refused(mut response: Response, shared: &Shared) -> OpenError {
+async fn refused(mut response: Response, is_redirect: bool, shared: &Shared) -> OpenError {
     let status = response.status();
     let fields = response.head().fields();
     let values = fields.filter(|(name, _)| name.eq_ignore_ascii_case(b"retry-after"));
@@ -186,7 +209,7 @@ async fn refused(mut response: Response, shared: &Shared) -> OpenError {
     );
     let error = Error::of_status(status).with_retry_after(retry_after);
     let error = response.error(error);
-    let failure = if is_redirect(status.as_u16()) {
+    let failure = if is_redirect {
         ConnectFailure::Redirect
     } else {
         ConnectFailure::Status {
@@ -195,7 +218,7 @@ async fn refused(mut response: Response, shared: &Shared) -> OpenError {
         }
     };
     let headers = response.headers().clone();
-    let body = read_some(&mut response).await;
+    let body = read_some(&mut response, &*shared.net).await;
     OpenError {
         error: error.caused_by(Refused::new(status, headers, body)),
         failure,
@@ -203,13 +226,19 @@ async fn refused(mut response: Response, shared: &Shared) -> OpenError {
 }
 
 /// The beginning of a body. Where it fails, the status is news enough.
-async fn read_some(response: &mut Response) -> Bytes {
+async fn read_some(response: &mut Response, net: &dyn Net) -> Bytes {
+    let until = net.now() + BODY_TIME;
+    let mut alarm = Alarm::new();
     let mut body = BytesMut::new();
-    while body.len() < BODY_MAX
-        && let Ok(Some(chunk)) = response.chunk().await
-    {
+    while body.len() < BODY_MAX {
+        let mut chunk = pin!(response.chunk());
+        let piece = poll_fn(|cx| match chunk.as_mut().poll(cx) {
+            Poll::Ready(chunk) => Poll::Ready(chunk.ok().flatten()),
+            Poll::Pending => alarm.poll_until(cx, net, until).map(|()| None),
+        });
+        let Some(piece) = piece.await else { break };
         let room = BODY_MAX - body.len();
-        body.extend_from_slice(&chunk[..chunk.len().min(room)]);
+        body.extend_from_slice(&piece[..piece.len().min(room)]);
     }
     body.freeze()
 }

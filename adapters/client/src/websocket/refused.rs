@@ -40,7 +40,7 @@ impl Refused {
         &self.headers
     }
 
-    /// The body, of which the first 16 KiB are kept.
+    /// The body, of which the first 16 KiB are kept, as far as they came within 5 s.
     pub fn body(&self) -> &Bytes {
         &self.body
     }

@@ -5,7 +5,8 @@
 //!
 //! A task that waits need not come back soon, and one that got a message may ask for no other: so
 //! after any use the keeper *watches*, which is to look once a [`TICK`], until it finds that nothing
-//! happened since. While it watches, what arrives for a waiting reader wakes the reader alone.
+//! happened since. While it watches, what arrives for a waiting reader wakes the reader alone, unless
+//! somebody waits for a pong or the end.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -42,9 +43,18 @@ impl Signal {
         }
     }
 
-    /// Somebody begins to drive. Called under the lock, as is [`end`](Self::end).
+    /// Somebody begins to drive, or does already. Called under the lock, as is what
+    /// ends it.
     pub(super) fn begin(&self) {
-        self.phase.store(DRIVEN, Ordering::Release);
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        let _ = self.phase.compare_exchange(IDLE, DRIVEN, success, failure);
+    }
+
+    /// They are done, where the transport had no news meanwhile; else false, and they are not.
+    pub(super) fn end_quietly(&self) -> bool {
+        let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
+        let phase = self.phase.compare_exchange(DRIVEN, IDLE, success, failure);
+        phase.is_ok()
     }
 
     /// They are done. True where the transport had news meanwhile.
@@ -52,11 +62,12 @@ impl Signal {
         self.phase.swap(IDLE, Ordering::AcqRel) == FIRED
     }
 
-    /// Notes news of the transport, where somebody drives.
+    /// Notes news of the transport, where somebody drives. It writes although that is noted already:
+    /// who ends sees what came before each note.
     fn note(&self) -> bool {
         let (success, failure) = (Ordering::AcqRel, Ordering::Acquire);
-        let phase = self.phase.compare_exchange(DRIVEN, FIRED, success, failure);
-        matches!(phase, Ok(_) | Err(FIRED))
+        let noted = |phase| (phase != IDLE).then_some(FIRED);
+        self.phase.fetch_update(success, failure, noted).is_ok()
     }
 }
 
@@ -116,17 +127,18 @@ pub(super) struct News {
     pub(super) transport: bool,
 }
 
-impl News {
-    pub(super) fn is_any(self) -> bool {
-        self.reader || self.writer || self.others || self.keeper || self.transport
-    }
-}
-
 /// Where a waker is replaced, the old one is for the caller to drop once the lock is open.
 impl Waiting {
     /// Somebody uses the connection.
     pub(super) fn note_use(&mut self) {
         self.active = true;
+    }
+
+    /// Somebody uses the connection, where the keeper watches; else false, and nothing is noted.
+    #[inline]
+    pub(super) fn note_watched_use(&mut self) -> bool {
+        self.active |= self.watching;
+        self.watching
     }
 
     /// The reader waits for a message.
@@ -176,8 +188,10 @@ impl Waiting {
             wakers.writer = self.writer.take();
         }
         self.active |= news.transport;
-        // News that nobody reads are the keeper's.
-        if news.keeper || self.is_left() || news.transport && !is_read {
+        // News that nobody reads are the keeper's; so are those for which another waits, too: the one
+        // who registered as the reader may have given up.
+        let is_kept = news.transport && (!is_read || !self.others.is_empty());
+        if news.keeper || self.is_left() || is_kept {
             wakers.keeper = self.keeper.take();
         }
         if news.others {
@@ -185,6 +199,21 @@ impl Waiting {
             wakers.others = others.into_values().collect();
         }
         wakers
+    }
+
+    /// The one who reads, where nobody else waits and the keeper watches: the transport has news.
+    #[inline]
+    pub(super) fn take_lone_reader(&mut self) -> Option<Waker> {
+        if !self.watching || self.writer.is_some() || !self.others.is_empty() {
+            return None;
+        }
+        self.active = true;
+        self.reader.take()
+    }
+
+    /// Whether somebody waits to write.
+    pub(super) fn is_writing(&self) -> bool {
+        self.writer.is_some()
     }
 
     /// One who used the connection may leave it with something to do.

@@ -7,7 +7,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use chacha20::ChaCha8Rng;
@@ -15,11 +15,12 @@ use fulmar_core::fault::FaultKind;
 use fulmar_core::time::Instant;
 use fulmar_core::ws::{Agreed, CloseCode, CloseError, Closed, Connection, Message, Rtt, SendError};
 
-use super::signal::{News, Signal, TICK};
+use super::signal::{Signal, TICK};
 use super::state::{State, Want};
 use super::transport::Transport;
 use super::turn::Turn;
 use crate::net::Net;
+use crate::wake::wake;
 
 /// One WebSocket.
 pub(super) struct Socket {
@@ -64,21 +65,46 @@ impl Socket {
     /// Runs a section that may read and write, and tells whom it concerns.
     fn drive<R>(
         &self,
-        mut state: MutexGuard<'_, State>,
+        state: MutexGuard<'_, State>,
         section: impl FnOnce(&mut State, &mut Turn<'_>) -> R,
     ) -> R {
-        let mut turn = Turn::new(&*self.net, Context::from_waker(&self.waker));
-        self.signal.begin();
-        let result = section(&mut state, &mut turn);
+        let mut turn = self.turn();
+        let (state, result) = self.guarded(state, |state| section(state, &mut turn));
         let has_fired = self.signal.end();
-        let spent = state.take_spent();
-        let wakers = state.tell(spent.is_some(), has_fired);
-        drop(state);
-        spent.into_iter().for_each(Transport::discard);
-        if let Some(wakers) = wakers {
-            wakers.wake();
+        if has_fired || state.has_news() {
+            Self::tell(state, has_fired);
         }
         result
+    }
+
+    #[inline(never)]
+    fn tell(mut state: MutexGuard<'_, State>, has_fired: bool) {
+        let spent = state.take_spent();
+        let wakers = state.tell(has_fired);
+        drop(state);
+        spent.into_iter().for_each(Transport::discard);
+        wakers.wake();
+    }
+
+    /// Runs a section that may call the transport, which is anybody's code.
+    #[inline]
+    fn guarded<'a, R>(
+        &'a self,
+        state: MutexGuard<'a, State>,
+        section: impl FnOnce(&mut State) -> R,
+    ) -> (MutexGuard<'a, State>, R) {
+        let panicked = Panicked(self);
+        // Behind it, so that a panic opens the lock first.
+        let mut state = state;
+        self.signal.begin();
+        let result = section(&mut state);
+        std::mem::forget(panicked);
+        (state, result)
+    }
+
+    #[inline]
+    fn turn(&self) -> Turn<'_> {
+        Turn::new(&self.net, Context::from_waker(&self.waker))
     }
 
     /// Drives for one who uses the connection.
@@ -90,25 +116,43 @@ impl Socket {
 
     /// The transport has news, and nobody drives.
     pub(super) fn fire(&self) {
-        let news = News {
-            transport: true,
-            ..News::default()
-        };
-        let wakers = self.locked(|state| state.waiting.tell(news));
+        let mut state = self.lock();
+        if let Some(reader) = state.fired_for_reader() {
+            drop(state);
+            return wake(reader);
+        }
+        let wakers = state.fired();
+        drop(state);
         wakers.wake();
     }
 
     /// The next message; `None` once the connection has ended.
     pub(super) fn poll_recv(&self, user: &mut Context<'_>) -> Poll<Option<Message>> {
         let mut state = self.lock();
-        // What is there already takes neither the clock nor the transport, and concerns nobody else.
-        if let Some(message) = state.poll_short(&*self.net) {
-            return Poll::Ready(Some(message));
+        let mut has_read = false;
+        // A message that is there, or comes with one read, takes no clock and concerns nobody else.
+        loop {
+            if let Some(message) = state.poll_short(&self.net) {
+                return Poll::Ready(Some(message));
+            }
+            if has_read || !state.is_empty() || !state.waiting.note_watched_use() {
+                break;
+            }
+            let read;
+            (state, read) = self.guarded(state, |state| state.read(&mut self.turn()));
+            if !self.signal.end_quietly() {
+                break;
+            }
+            if read.is_pending() {
+                let _replaced = state.waiting.read(user.waker());
+                drop(state);
+                return Poll::Pending;
+            }
+            has_read = true;
         }
         state.waiting.note_use();
         self.drive(state, |state, turn| {
             let polled = state.poll_message(turn);
-            state.transmit(turn);
             if polled.is_pending() {
                 turn.replaced = state.waiting.read(user.waker());
             }
@@ -122,7 +166,10 @@ impl Socket {
         user: &mut Context<'_>,
         message: &mut Option<Message>,
     ) -> Poll<Result<(), SendError>> {
-        self.drive_use(|state, turn| match state.send(turn, message, true) {
+        let Some(given) = message.take() else {
+            return Poll::Ready(Ok(()));
+        };
+        self.drive_use(|state, turn| match state.send(turn, given) {
             Err(SendError::Full(full)) => {
                 *message = Some(full);
                 state.want = Some(Want::Room);
@@ -133,21 +180,32 @@ impl Socket {
         })
     }
 
+    /// Takes the message out, once there is room for it. A flush writes it.
+    pub(super) fn poll_feed(
+        &self,
+        user: &mut Context<'_>,
+        message: &mut Option<Message>,
+    ) -> Poll<Result<(), SendError>> {
+        while let Some(given) = message.take() {
+            match self.feed(given) {
+                Err(SendError::Full(full)) => *message = Some(full),
+                fed => return Poll::Ready(fed),
+            }
+            // An end shows when it is tried again.
+            let _ = ready!(self.poll_want(user, Want::Room));
+        }
+        Poll::Ready(Ok(()))
+    }
+
     /// Takes the message, if there is room for it now, and writes what the transport takes.
     pub(super) fn send_now(&self, message: Message) -> Result<(), SendError> {
-        let mut message = Some(message);
-        self.drive_use(|state, turn| state.send(turn, &mut message, true))
+        self.drive_use(|state, turn| state.send(turn, message))
     }
 
     /// Takes the message, if there is room for it now. A flush writes it.
+    #[inline]
     pub(super) fn feed(&self, message: Message) -> Result<(), SendError> {
-        match self.locked(|state| state.feed(message)) {
-            Err(SendError::Full(message)) => {
-                let mut message = Some(message);
-                self.drive_use(|state, turn| state.send(turn, &mut message, false))
-            }
-            fed => fed,
-        }
+        self.locked(|state| state.feed(message))
     }
 
     /// Waits for room, or until everything is written.
@@ -258,7 +316,7 @@ impl Socket {
                 let _ = state.machine.close(turn.now(), CloseCode::GOING_AWAY, "");
                 state.transmit(turn);
             }
-            state.machine.handle_fault(turn.now(), kind);
+            state.machine.handle_fault(kind);
         });
     }
 
@@ -268,5 +326,17 @@ impl Socket {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A section that panics leaves a transport of which nothing is known: the connection ends, and who
+/// waits hears of it.
+struct Panicked<'a>(&'a Socket);
+
+impl Drop for Panicked<'_> {
+    fn drop(&mut self) {
+        // It asks nobody the time: who panicked may be the clock.
+        self.0
+            .drive_use(|state, _| state.machine.handle_fault(FaultKind::Other));
     }
 }

@@ -4,12 +4,12 @@
 //! * What is in the inbox came before what is in `rx`.
 //! * While messages wait and nobody takes them, at most the inbox's bound, one message more and one
 //!   read are kept.
-//! * A deadline or a fault is told only after what came before it was read.
+//! * A deadline or a fault is told only after what came before it was read, or a turn's worth of it.
 
 use std::collections::BTreeMap;
 use std::mem::take;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -31,9 +31,7 @@ use crate::wire::{Read, Wire};
 
 /// The first read's room, and the most that one asks for where no long frame is under way.
 const READ_MIN: usize = 8 * 1024;
-const READ_MAX: usize = 64 * 1024;
-/// The most that one read asks for of a long frame.
-const READ_LONG: usize = 256 * 1024;
+pub(super) const READ_MAX: usize = 64 * 1024;
 /// Reads, and writes, in one section before others get their turn.
 const TURNS: usize = 16;
 
@@ -94,8 +92,10 @@ impl State {
 
     /// The message at the front of what was read, where it is one short frame and nothing came
     /// before it.
-    pub(super) fn poll_short(&mut self, net: &dyn Net) -> Option<Message> {
-        if self.rx.is_empty() || self.paused || !self.inbox.is_empty() {
+    #[inline]
+    pub(super) fn poll_short(&mut self, net: &Arc<dyn Net>) -> Option<Message> {
+        // One that is paused has something in its inbox.
+        if !self.inbox.is_empty() {
             return None;
         }
         self.machine.poll_short(|| net.now(), &mut self.rx)
@@ -112,7 +112,10 @@ impl State {
         }
         for _ in 0..TURNS {
             if !self.is_drained() {
-                match self.next(turn) {
+                let next = self.next(turn);
+                // It may have asked for an answer.
+                self.transmit(turn);
+                match next {
                     Ok(Some(message)) => return Poll::Ready(Some(message)),
                     Ok(None) => {}
                     Err(_) => return Poll::Ready(None),
@@ -121,37 +124,45 @@ impl State {
             if self.read(turn).is_pending() {
                 return Poll::Pending;
             }
-            if let Some(message) = self.machine.poll_short(|| turn.now(), &mut self.rx) {
-                return Poll::Ready(Some(message));
-            }
         }
         turn.again();
         Poll::Pending
     }
 
-    /// Nothing comes before something is read.
+    /// Whether the reader gets nothing before something is read.
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.inbox.is_empty() && self.is_drained()
+    }
+
+    /// Whether nothing that was read is left to be parsed.
+    #[inline]
     fn is_drained(&self) -> bool {
         self.rx.is_empty() && self.machine.is_open()
     }
 
     /// Moves what comes into the inbox until that is full, and stops reading then.
     pub(super) fn fill_inbox(&mut self, turn: &mut Turn<'_>) {
+        if !self.has_caught_up(turn) {
+            turn.again();
+        }
+        // Only what was read counts, so this follows reading; of what has no end, a turn of it.
+        self.machine.handle_timeout(turn.now(), &mut self.entropy);
+    }
+
+    /// Reads for one turn. False where there may be more.
+    fn has_caught_up(&mut self, turn: &mut Turn<'_>) -> bool {
         for _ in 0..TURNS {
             while let Ok(Some(message)) = self.next_if_room(turn) {
                 if !self.inbox.is_full() {
                     self.inbox.push(message);
                 }
             }
-            if self.paused || self.read(turn).is_pending() {
-                // Only what was read counts, so this follows reading.
-                self.machine.handle_timeout(turn.now(), &mut self.entropy);
-                return;
-            }
-            if self.machine.is_done() {
-                return;
+            if self.paused || self.read(turn).is_pending() || self.machine.is_done() {
+                return true;
             }
         }
-        turn.again();
+        false
     }
 
     /// The next message, or a pause where there is no room for it. A connection that closes reads
@@ -188,17 +199,17 @@ impl State {
     }
 
     /// Reads once. Ready: something came, or the transport ended.
-    fn read(&mut self, turn: &mut Turn<'_>) -> Poll<()> {
+    pub(super) fn read(&mut self, turn: &mut Turn<'_>) -> Poll<()> {
         let Some(transport) = &mut self.transport else {
             return Poll::Pending;
         };
-        let long = self.machine.wanted(&self.rx).min(READ_LONG);
-        let room = self.rx.capacity() - self.rx.len();
+        let mut room = self.rx.capacity() - self.rx.len();
         // Short messages share a buffer until half of what a read asks for is used up.
-        if room < long || room < self.read_size / 2 {
+        if room < self.read_size / 2 || room < self.machine.wanted(&self.rx) {
+            let long = self.machine.wanted(&self.rx);
             self.rx.reserve(self.read_size.max(long));
+            room = self.rx.capacity() - self.rx.len();
         }
-        let room = self.rx.capacity() - self.rx.len();
         let wire = transport.h1.wire_mut();
         match wire.poll_read(&mut turn.cx, &mut self.rx, || Phase::Body) {
             Poll::Ready(Ok(Read::Data(n))) => {
@@ -208,40 +219,34 @@ impl State {
                 // The keeper has a look soon, which is early enough for what silence is measured by.
                 self.machine.note_input();
             }
-            Poll::Ready(Ok(Read::End(_))) => self.machine.handle_eof(turn.now()),
-            Poll::Ready(Err(fault)) => self.machine.handle_fault(turn.now(), fault.kind),
+            Poll::Ready(Ok(Read::End(_))) => self.machine.handle_eof(),
+            Poll::Ready(Err(fault)) => self.machine.handle_fault(fault.kind),
             Poll::Pending => match self.fault.take() {
-                Some(kind) => self.machine.handle_fault(turn.now(), kind),
+                Some(kind) => self.machine.handle_fault(kind),
                 None => return Poll::Pending,
             },
         }
         Poll::Ready(())
     }
 
-    /// Takes a message out, if there is room for it or can be made.
-    pub(super) fn send(
-        &mut self,
-        turn: &mut Turn<'_>,
-        message: &mut Option<Message>,
-        write: bool,
-    ) -> Result<(), SendError> {
-        let Some(given) = message.take() else {
-            return Ok(());
-        };
-        if !self.has(Want::Room) {
-            self.transmit(turn);
+    /// Takes a message, if there is room for it or can be made, and writes what the transport takes.
+    #[inline]
+    pub(super) fn send(&mut self, turn: &mut Turn<'_>, message: Message) -> Result<(), SendError> {
+        match self.feed(message) {
+            Err(SendError::Full(message)) => {
+                self.transmit(turn);
+                self.feed(message)?;
+            }
+            fed => fed?,
         }
-        self.feed(given)?;
-        if write {
-            self.transmit(turn);
-        }
+        self.write(turn);
         Ok(())
     }
 
     /// Takes a message for which there is room.
     #[inline]
     pub(super) fn feed(&mut self, message: Message) -> Result<(), SendError> {
-        if self.fault.is_some() {
+        if self.fault.is_some() && self.machine.is_open() {
             return Err(SendError::Full(message));
         }
         self.machine
@@ -325,7 +330,7 @@ impl State {
         }
         match want {
             Want::Room => self.machine.is_ready(&self.tx),
-            Want::Flushed => self.is_flushed(),
+            Want::Flushed => self.is_flushed() && !self.machine.is_cut_off(),
         }
     }
 
@@ -351,23 +356,64 @@ impl State {
         self.transport.take()
     }
 
-    /// Whom what happened concerns. `has_fired`: the transport had news meanwhile.
+    /// Whether what happened concerns anybody else.
     #[inline]
-    pub(super) fn tell(&mut self, is_spent: bool, has_fired: bool) -> Option<Wakers> {
+    pub(super) fn has_news(&self) -> bool {
+        self.machine.closed().is_some()
+            || !self.inbox.is_empty()
+            || self.want.is_some()
+            || self.ponged
+            || self.unattended
+            || self.waiting.is_left()
+            || self.due() < self.sleeps_until
+    }
+
+    fn due(&self) -> Instant {
+        self.machine.poll_timeout().unwrap_or(Instant::MAX)
+    }
+
+    /// Whom what happened concerns. `has_fired`: the transport had news meanwhile.
+    pub(super) fn tell(&mut self, has_fired: bool) -> Wakers {
         let has_ended = self.machine.closed().is_some();
-        let due = self.machine.poll_timeout().unwrap_or(Instant::MAX);
+        let is_left = has_fired && self.is_output_left();
         let news = News {
             reader: has_ended || !self.inbox.is_empty(),
             writer: self.want.is_some_and(|want| self.is_over(want)),
             others: has_ended || self.ponged,
-            keeper: is_spent || due < self.sleeps_until || self.unattended,
+            keeper: self.machine.is_done()
+                || self.due() < self.sleeps_until
+                || self.unattended
+                || is_left,
             transport: has_fired,
         };
-        (news.is_any() || self.waiting.is_left()).then(|| {
-            (self.ponged, self.unattended) = (false, false);
-            self.want.take_if(|_| news.writer);
-            self.waiting.tell(news)
-        })
+        (self.ponged, self.unattended) = (false, false);
+        self.want.take_if(|_| news.writer);
+        self.waiting.tell(news)
+    }
+
+    /// The transport has news, and nobody drives: whom they concern.
+    pub(super) fn fired(&mut self) -> Wakers {
+        let news = News {
+            keeper: self.is_output_left(),
+            transport: true,
+            ..News::default()
+        };
+        self.waiting.tell(news)
+    }
+
+    /// The same, where they concern one who waits for a message, and nobody else: what is mostly so.
+    #[inline]
+    pub(super) fn fired_for_reader(&mut self) -> Option<Waker> {
+        if self.is_flushed() {
+            self.waiting.take_lone_reader()
+        } else {
+            None
+        }
+    }
+
+    /// Whether something is to be written, and nobody waits for it to be.
+    fn is_output_left(&self) -> bool {
+        !self.is_flushed() && !self.waiting.is_writing()
     }
 
     /// Whether the writer need not wait for that any more.

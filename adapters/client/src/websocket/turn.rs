@@ -1,5 +1,6 @@
 //! One turn of whoever drives.
 
+use std::sync::Arc;
 use std::task::{Context, Waker};
 
 use fulmar_core::time::Instant;
@@ -8,7 +9,7 @@ use crate::net::Net;
 
 /// One locked section in which the connection is driven. It reads the clock once, if at all.
 pub(super) struct Turn<'a> {
-    net: &'a dyn Net,
+    net: &'a Arc<dyn Net>,
     pub(super) cx: Context<'a>,
     now: Option<Instant>,
     /// A waker that another took the place of, to be dropped once the lock is open.
@@ -17,7 +18,7 @@ pub(super) struct Turn<'a> {
 
 impl<'a> Turn<'a> {
     /// With the waker that the transport is to know.
-    pub(super) fn new(net: &'a dyn Net, cx: Context<'a>) -> Self {
+    pub(super) fn new(net: &'a Arc<dyn Net>, cx: Context<'a>) -> Self {
         Self {
             net,
             cx,

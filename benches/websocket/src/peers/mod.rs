@@ -36,6 +36,14 @@ pub trait Peer: Sized + Send + 'static {
     /// Sees all to the transport.
     fn flush(&mut self) -> impl Future<Output = Result<(), Error>> + Send;
 
+    /// Sends a binary message, and sees it to the transport.
+    fn send_now(&mut self, message: Bytes) -> impl Future<Output = Result<(), Error>> + Send {
+        async {
+            self.send(message).await?;
+            self.flush().await
+        }
+    }
+
     /// The length of the next binary message.
     fn recv(&mut self) -> impl Future<Output = Result<usize, Error>> + Send;
 }

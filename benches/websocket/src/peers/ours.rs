@@ -38,11 +38,15 @@ impl Peer for Ours {
     }
 
     async fn send(&mut self, message: Bytes) -> Result<(), Error> {
-        Ok(self.socket.feed(Message::Binary(message)).await?)
+        Ok(self.socket.feed(message).await?)
     }
 
     async fn flush(&mut self) -> Result<(), Error> {
         Ok(SinkExt::flush(&mut self.socket).await?)
+    }
+
+    async fn send_now(&mut self, message: Bytes) -> Result<(), Error> {
+        Ok(self.socket.send(message).await?)
     }
 
     async fn recv(&mut self) -> Result<usize, Error> {

@@ -9,6 +9,9 @@ use yawc::{Frame, OpCode, Options, Role, WebSocket};
 
 use super::{Error, Peer, unexpected, upgraded};
 
+/// Its own limits, of a payload and of a buffer, are too small for messages of 1 MiB.
+const LIMITS: (usize, usize) = (4 << 20, 8 << 20);
+
 /// One stream.
 pub struct Yawc(WebSocket<TcpStream>);
 
@@ -20,7 +23,7 @@ impl Peer for Yawc {
         Ok(Self(WebSocket::from_stream(
             stream,
             Role::Client,
-            Options::default(),
+            Options::default().with_limits(LIMITS.0, LIMITS.1),
         )?))
     }
 

@@ -50,7 +50,8 @@ impl Inflater {
     ) -> Result<(), Violation> {
         let mut full = true;
         while full || !input.is_empty() {
-            if input.is_empty() && self.stream.is_none() {
+            // An empty piece behind a final block begins no other stream.
+            if input.is_empty() && (self.ended || self.stream.is_none()) {
                 return Ok(());
             }
             let (read, filled) = self.step(input, out, limit)?;
@@ -129,10 +130,11 @@ pub(in super::super) struct Deflater {
 }
 
 impl Deflater {
-    /// None where the server asks for a window that zlib cannot keep to: messages may always be
-    /// sent as they are.
+    /// None where the server asks for a window that zlib cannot keep to, or nobody has validated
+    /// the settings and zlib would refuse them: messages may always be sent as they are.
     pub(in super::super) fn new(agreed: Agreed, config: &Compression) -> Option<Self> {
-        (agreed.client_bits > 8).then(|| Self {
+        let is_possible = agreed.client_bits > 8 && config.validate().is_ok();
+        is_possible.then(|| Self {
             stream: None,
             config: *config,
             bits: agreed.client_bits,

@@ -1,6 +1,13 @@
 //! The offer of permessage-deflate, and the server's answer to it (RFC 7692 section 7.1).
 
+use std::ops::RangeInclusive;
+
+use super::super::error::ConfigError;
 use super::super::handshake::ExtensionError;
+
+const LEVELS: RangeInclusive<u8> = 0..=9;
+/// RFC 7692 allows 8, too, which zlib cannot do.
+const BITS: RangeInclusive<u8> = 9..=15;
 
 /// How this side compresses, and what it offers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,10 +51,10 @@ impl Compression {
         }
     }
 
-    /// zlib's level, from 0 (none) to 9 (best). Default 6.
+    /// zlib's level, from 0 (none) to 9 (best). Default 6. Another one fails the opening.
     #[must_use]
     pub fn level(mut self, level: u8) -> Self {
-        self.level = level.min(9);
+        self.level = level;
         self
     }
 
@@ -58,10 +65,11 @@ impl Compression {
         self
     }
 
-    /// The largest window, as a power of two from 9 to 15. Default 15.
+    /// The largest window, as a power of two from 9 to 15. Default 15. Another one fails the
+    /// opening.
     #[must_use]
     pub fn window_bits(mut self, bits: u8) -> Self {
-        self.bits = bits.clamp(9, 15);
+        self.bits = bits;
         self
     }
 
@@ -70,6 +78,24 @@ impl Compression {
     pub fn context_takeover(mut self, takeover: bool) -> Self {
         self.takeover = takeover;
         self
+    }
+
+    pub(in super::super) fn validate(&self) -> Result<(), ConfigError> {
+        for (setting, value, range) in [
+            ("compression level", self.level, LEVELS),
+            ("compression window bits", self.bits, BITS),
+        ] {
+            if !range.contains(&value) {
+                let (least, most) = range.into_inner();
+                return Err(ConfigError::OutOfRange {
+                    setting,
+                    value,
+                    least,
+                    most,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// The offer, as it stands in `Sec-WebSocket-Extensions`.
