@@ -210,7 +210,7 @@ fn time_is_limited_from_the_loss_of_the_last_stable_connection() {
         bench.refuse(unavailable());
     }
     assert!(
-        last > at(600_000) && last - at(600_000) <= secs(60),
+        last > at(600_000) && last - at(600_000) < secs(60 + 30),
         "{last}"
     );
     assert!(matches!(
@@ -353,7 +353,7 @@ fn a_mass_reconnect_comes_back_within_1_3_of_the_ideal() {
 }
 
 #[test]
-fn a_delay_that_would_end_too_late_is_not_waited_for() {
+fn a_server_that_says_to_come_too_late_is_not_waited_for() {
     for (wait, stops) in [(86_400, true), (100, false)] {
         let mut bench = Bench::new(Config::new().max_elapsed(secs(900)));
         bench.refuse(ConnectFailure::Status {

@@ -120,9 +120,9 @@ impl Config {
         self
     }
 
-    /// How long after the loss of the last stable connection the last attempt may begin. Where the
-    /// delay before the next one would end later, be it the backoff's or the server's `Retry-After`,
-    /// the session stops as exhausted at once. Default 15 min.
+    /// How long after the loss of the last stable connection another failure is followed by an
+    /// attempt, after its delay. A server's `Retry-After` that would end later stops the session as
+    /// exhausted at once. Default 15 min.
     #[must_use]
     pub fn max_elapsed(mut self, elapsed: impl Into<Option<Duration>>) -> Self {
         self.max_elapsed = elapsed.into();

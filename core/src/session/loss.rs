@@ -221,19 +221,19 @@ impl Session {
         let is_drained = self.closing.as_ref().is_some_and(|closing| {
             self.outbox.is_empty() || closing.until.is_none_or(|until| until <= now)
         });
+        let told = retry_after.unwrap_or_default();
         match pace {
             _ if is_drained => self.stop(StopReason::Closed),
             None => self.stop(ended(action, loss)),
+            // Nobody is to wait for as long as the server said, only for an attempt that is not made.
+            Some(_) if self.attempts.is_exhausted(now + told, &self.config) => {
+                let attempts = self.attempts.count() - 1;
+                let last = loss;
+                self.stop(StopReason::Exhausted { attempts, last });
+            }
             Some(pace) => {
                 let delay = self.delay(pace, past.was_open, retry_after, rng);
-                // Nobody is to wait for an attempt that may not be made.
-                if self.attempts.is_exhausted(now + delay, &self.config) {
-                    let attempts = self.attempts.count() - 1;
-                    let last = loss;
-                    self.stop(StopReason::Exhausted { attempts, last });
-                } else {
-                    self.back_off(now, pace, delay, retry_after);
-                }
+                self.back_off(now, pace, delay, retry_after);
             }
         }
     }
