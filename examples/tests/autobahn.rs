@@ -10,16 +10,12 @@ use std::sync::{Mutex, mpsc};
 use fulmar_blocking::{Blocking, block_on};
 use fulmar_examples::autobahn;
 use fulmar_tests::loopback::{Loopback, Request};
+use fulmar_tests::websocket::opcode::{BINARY, CLOSE, PONG, TEXT};
 use fulmar_tests::websocket::{Frame, client_frames, close_frame, frame};
 use tungstenite::handshake::derive_accept_key;
 
 /// What the client sends: an opcode, and the payload of the whole message.
 type Sent = (u8, Vec<u8>);
-
-const TEXT: u8 = 1;
-const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
-const PONG: u8 = 10;
 
 /// What the server sends, and what has to come back before a close with that code.
 struct Case {

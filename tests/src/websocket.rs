@@ -13,6 +13,18 @@ use fulmar_core::ws::{
     Closed, Compress, Config, Connection, Event, Keepalive, Message, Negotiated,
 };
 
+/// Opcodes (RFC 6455 section 11.8).
+pub mod opcode {
+    /// Text.
+    pub const TEXT: u8 = 1;
+    /// Bytes.
+    pub const BINARY: u8 = 2;
+    /// The end.
+    pub const CLOSE: u8 = 8;
+    /// The answer to a ping.
+    pub const PONG: u8 = 10;
+}
+
 /// A connection, what is lent to it, and the time.
 #[derive(Debug)]
 pub struct Bench {

@@ -3,15 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "what a test cannot go on without")]
 
 use fulmar_core::ws::{Config, Event, Limits};
+use fulmar_tests::websocket::opcode::{BINARY, CLOSE, PONG, TEXT};
 use fulmar_tests::websocket::{Bench, close_frame, frame, quiet};
 
 /// What the client sends: the first byte without FIN, and the payload of the whole message.
 type Sent = (u8, Vec<u8>);
-
-const TEXT: u8 = 1;
-const BINARY: u8 = 2;
-const CLOSE: u8 = 8;
-const PONG: u8 = 10;
 
 struct Outcome {
     sent: Vec<Sent>,

@@ -10,7 +10,7 @@ use fulmar_sim::{Instant, Sim};
 
 use crate::server::{Peer, URL, switch};
 use crate::support::{client, raw, secs};
-use crate::town::{opened, quick, session};
+use crate::town::{numbered_before, opened, quick, session};
 
 #[test]
 fn fatal_statuses_stop_it_and_others_are_tried_again() {
@@ -54,24 +54,16 @@ fn fatal_statuses_stop_it_and_others_are_tried_again() {
 #[test]
 fn the_tables_may_be_replaced() {
     let mut sim = Sim::seeded(9);
-    let count = Arc::new(Mutex::new(0));
-    sim.serve("api.test:80", move |mut conn| {
-        let count = {
-            let mut count = count.lock().unwrap();
-            *count += 1;
-            *count
-        };
-        async move {
-            if count == 1 {
-                let _ = conn.request().await?;
-                return conn.respond(403, "not yet").await;
-            }
-            let mut peer = Peer::accept(conn, "").await?.unwrap();
-            match count {
-                2 => peer.close(1008, "expired").await,
-                3 => peer.close(4400, "fatal here").await,
-                _ => Ok(()),
-            }
+    numbered_before(&sim, "api.test:80", |number, mut conn| async move {
+        if number == 1 {
+            let _ = conn.request().await?;
+            return conn.respond(403, "not yet").await;
+        }
+        let mut peer = Peer::accept(conn, "").await?.unwrap();
+        match number {
+            2 => peer.close(1008, "expired").await,
+            3 => peer.close(4400, "fatal here").await,
+            _ => Ok(()),
         }
     });
     let config = quick()
@@ -169,22 +161,14 @@ fn each_attempt_asks_anew_and_credentials_are_refreshed_once() {
 #[test]
 fn a_misdirected_handshake_is_repeated_on_a_fresh_connection() {
     let mut sim = Sim::seeded(12);
-    let count = Arc::new(Mutex::new(0));
-    sim.serve("api.test:80", move |mut conn| {
-        let number = {
-            let mut count = count.lock().unwrap();
-            *count += 1;
-            *count
-        };
-        async move {
-            if number > 1 {
-                return Peer::accept(conn, "").await?.unwrap().echo().await;
-            }
-            while conn.request().await?.is_some() {
-                conn.respond(421, "not here").await?;
-            }
-            Ok(())
+    numbered_before(&sim, "api.test:80", |number, mut conn| async move {
+        if number > 1 {
+            return Peer::accept(conn, "").await?.unwrap().echo().await;
         }
+        while conn.request().await?.is_some() {
+            conn.respond(421, "not here").await?;
+        }
+        Ok(())
     });
     let opening = session(&sim, quick().max_attempts(1));
     let run = sim.run(async move {

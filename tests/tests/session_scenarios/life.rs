@@ -1,42 +1,32 @@
 //! A session over TLS, and many at once.
 
-use std::sync::{Arc, Mutex};
-
 use fulmar_sim::Sim;
 use fulmar_sim::websocket::CloseCode;
 use fulmar_tests::websocket::{close_frame, frame};
 
 use crate::server::{URL, echo};
 use crate::support::{TlsConn, assert_quiet, builder, join_all, secs, secure};
-use crate::town::{quick, recv};
+use crate::town::{numbered_before, quick, recv};
 
 #[test]
 fn under_tls_a_session_outlives_its_connections_too() {
     let mut sim = Sim::seeded(1);
-    let count = Arc::new(Mutex::new(0));
-    sim.serve("api.test:443", move |conn| {
-        let number = {
-            let mut count = count.lock().unwrap();
-            *count += 1;
-            *count
-        };
-        async move {
-            let mut tls = TlsConn::new(conn, "api.test");
-            let head = tls.head().await?.unwrap();
-            let mut fields = head.lines().filter_map(|line| line.split_once(": "));
-            let key = fields.find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"));
-            let accept = tungstenite::handshake::derive_accept_key(key.unwrap().1.as_bytes());
-            let head = format!(
-                "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
-                 Sec-WebSocket-Accept: {accept}\r\n\r\n"
-            );
-            tls.write(head.as_bytes()).await?;
-            let text = format!("connection {number}");
-            tls.write(&frame(0x81, text.as_bytes())).await?;
-            tls.write(&close_frame(1001, "restart")).await?;
-            while tls.fill().await? {}
-            Ok(())
-        }
+    numbered_before(&sim, "api.test:443", |number, conn| async move {
+        let mut tls = TlsConn::new(conn, "api.test");
+        let head = tls.head().await?.unwrap();
+        let mut fields = head.lines().filter_map(|line| line.split_once(": "));
+        let key = fields.find(|(name, _)| name.eq_ignore_ascii_case("sec-websocket-key"));
+        let accept = tungstenite::handshake::derive_accept_key(key.unwrap().1.as_bytes());
+        let head = format!(
+            "HTTP/1.1 101 X\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\
+             Sec-WebSocket-Accept: {accept}\r\n\r\n"
+        );
+        tls.write(head.as_bytes()).await?;
+        let text = format!("connection {number}");
+        tls.write(&frame(0x81, text.as_bytes())).await?;
+        tls.write(&close_frame(1001, "restart")).await?;
+        while tls.fill().await? {}
+        Ok(())
     });
     let client = secure(&sim).build().unwrap();
     let run = sim.run(async move {

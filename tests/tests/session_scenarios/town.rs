@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use fulmar_sim::session::{Config, Event, Events, Received, SessionBuilder};
-use fulmar_sim::{Backoff, Session, Sim};
+use fulmar_sim::{Backoff, Conn, Session, Sim};
 
 use crate::server::{Peer, URL, serve};
 use crate::support::{client, ms, secs};
@@ -25,6 +25,20 @@ pub(crate) fn quick() -> Config {
 /// A session at the usual place, not opened yet.
 pub(crate) fn session(sim: &Sim, config: Config) -> SessionBuilder {
     client(sim).websocket(URL).reconnect(config)
+}
+
+/// Runs `serve` on every connection before its handshake, with its number.
+pub(crate) fn numbered_before<F, Fut>(sim: &Sim, addr: &str, run: F)
+where
+    F: Fn(usize, Conn) -> Fut + Send + Sync + 'static,
+    Fut: Future<Output = io::Result<()>> + Send + 'static,
+{
+    let count = Mutex::new(0);
+    sim.serve(addr, move |conn| {
+        let mut count = count.lock().unwrap();
+        *count += 1;
+        run(*count, conn)
+    });
 }
 
 /// Runs `serve` on every connection, with its number.

@@ -1,10 +1,11 @@
 //! Settings at their ends: the socket works, or says why it does not, and ends in time.
 
+use std::future::Future;
 use std::time::Duration;
 
-use fulmar_sim::Sim;
 use fulmar_sim::session::Config;
 use fulmar_sim::websocket::{CloseCode, Keepalive, KeepaliveMode, Limits, WebSocketBuilder};
+use fulmar_sim::{Handle, Sim};
 
 use crate::server::{URL, echo};
 use crate::support::{assert_quiet, client, secs};
@@ -34,50 +35,48 @@ const TIMES: [Duration; 4] = [
     Duration::MAX,
 ];
 
-#[test]
-fn a_socket_with_any_setting_at_its_end_ends_in_time() {
+/// Plays with every setting at every time, each of which takes less than `most`.
+fn each<Fut>(most: Duration, play: impl Fn(WebSocketBuilder, Handle) -> Fut)
+where
+    Fut: Future<Output = ()> + Send + 'static,
+{
     for (name, set) in SETTINGS {
         for time in TIMES {
             let mut sim = Sim::seeded(1);
             echo(&sim);
-            let (client, handle) = (client(&sim), sim.handle());
+            let client = client(&sim);
+            let played = play(set(client.websocket(URL), time), sim.handle());
             let run = sim.run(async move {
-                if let Ok(mut ws) = set(client.websocket(URL), time).connect().await {
-                    let _ = ws.send("a").await;
-                    let _ = ws.recv().await;
-                    let _ = ws.ping().await;
-                    handle.sleep(secs(2)).await;
-                    ws.close(CloseCode::NORMAL, "").await.unwrap();
-                }
+                played.await;
                 assert_quiet(client.gauges());
             });
             if let Some(failure) = run.failure() {
                 panic!("{name} of {time:?}: {failure:?}");
             }
-            assert!(run.elapsed() < secs(10), "{name} of {time:?}");
+            assert!(run.elapsed() < most, "{name} of {time:?}");
         }
     }
 }
 
 #[test]
-fn a_session_over_a_socket_with_any_setting_at_its_end_closes_in_time() {
-    for (name, set) in SETTINGS {
-        for time in TIMES {
-            let mut sim = Sim::seeded(1);
-            echo(&sim);
-            let (client, handle) = (client(&sim), sim.handle());
-            let run = sim.run(async move {
-                let websocket = set(client.websocket(URL), time);
-                let session = websocket.reconnect(Config::new()).open();
-                drop(session.send("a").await);
-                handle.sleep(secs(20)).await;
-                session.close_after_flush(secs(1)).await;
-                assert_quiet(client.gauges());
-            });
-            if let Some(failure) = run.failure() {
-                panic!("{name} of {time:?}: {failure:?}");
-            }
-            assert!(run.elapsed() < secs(30), "{name} of {time:?}");
+fn a_socket_with_any_setting_at_its_end_ends_in_time() {
+    each(secs(10), |websocket, handle| async move {
+        if let Ok(mut ws) = websocket.connect().await {
+            let _ = ws.send("a").await;
+            let _ = ws.recv().await;
+            let _ = ws.ping().await;
+            handle.sleep(secs(2)).await;
+            ws.close(CloseCode::NORMAL, "").await.unwrap();
         }
-    }
+    });
+}
+
+#[test]
+fn a_session_over_a_socket_with_any_setting_at_its_end_closes_in_time() {
+    each(secs(30), |websocket, handle| async move {
+        let session = websocket.reconnect(Config::new()).open();
+        drop(session.send("a").await);
+        handle.sleep(secs(20)).await;
+        session.close_after_flush(secs(1)).await;
+    });
 }

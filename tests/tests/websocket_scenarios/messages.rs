@@ -10,7 +10,9 @@ use fulmar_tests::websocket::client_frames;
 use futures_core::Stream;
 use futures_sink::Sink;
 
-use crate::server::{Peer, close_in_order, echo, open_with, opened, serve, text};
+use crate::server::{
+    Peer, close_in_order, count_slowly, echo, numbered, open_with, opened, serve, text,
+};
 use crate::support::{assert_quiet, client, join_all, ms, secs};
 
 type Half<'a> = Pin<Box<dyn Future<Output = ()> + Send + 'a>>;
@@ -299,21 +301,12 @@ fn messages_that_are_fed_leave_together_with_the_next_flush() {
 #[test]
 fn feeding_waits_for_room_and_loses_nothing() {
     let mut sim = Sim::seeded(22);
-    sim.between(secs(0).., Fault::slow_reader("api.test", 100_000));
-    serve(&sim, |mut peer| async move {
-        for n in 0..200_u32 {
-            let frame = peer.frame().await?.unwrap();
-            assert_eq!(frame.payload[..4], n.to_be_bytes());
-        }
-        peer.send(0x81, "all").await?;
-        peer.echo().await
-    });
+    count_slowly(&sim);
     let ws = opened(&sim, |ws| ws);
     let run = sim.run(async move {
         let mut ws = ws.await;
         for n in 0..200_u32 {
-            let message = [&n.to_be_bytes()[..], &[0; 10_000]].concat();
-            ws.feed(message).await.unwrap();
+            ws.feed(numbered(n)).await.unwrap();
         }
         ws.flush().await.unwrap();
         assert_eq!(text(ws.recv().await.unwrap()), "all");

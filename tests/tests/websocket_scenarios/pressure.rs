@@ -3,7 +3,7 @@
 use fulmar_sim::websocket::{Cause, CloseCode, Keepalive, Message, SendError};
 use fulmar_sim::{Fault, Sim};
 
-use crate::server::{opened, serve};
+use crate::server::{count_slowly, numbered, opened, serve};
 use crate::support::{ms, secs};
 
 #[test]
@@ -61,22 +61,13 @@ fn a_reader_that_never_comes_ends_it_as_lagging_and_what_it_had_is_still_read() 
 #[test]
 fn a_slow_server_makes_the_sender_wait_and_gets_every_message() {
     let mut sim = Sim::seeded(3);
-    sim.between(secs(0).., Fault::slow_reader("api.test", 100_000));
-    serve(&sim, |mut peer| async move {
-        for n in 0..200_u32 {
-            let frame = peer.frame().await?.unwrap();
-            assert_eq!(frame.payload[..4], n.to_be_bytes());
-        }
-        peer.send(0x81, "all").await?;
-        peer.echo().await
-    });
+    count_slowly(&sim);
     let ws = opened(&sim, |ws| ws.keepalive(Keepalive::off()));
     let handle = sim.handle();
     let run = sim.run(async move {
         let mut ws = ws.await;
-        let message = |n: u32| [&n.to_be_bytes()[..], &[0; 10_000]].concat();
         let mut taken = 0;
-        while ws.try_send(message(taken)).is_ok() {
+        while ws.try_send(numbered(taken)).is_ok() {
             taken += 1;
         }
         assert!((10..20).contains(&taken), "{taken}");
@@ -84,7 +75,7 @@ fn a_slow_server_makes_the_sender_wait_and_gets_every_message() {
         assert_eq!(full, SendError::Full("x".into()));
         let begun = handle.now();
         for n in taken..200 {
-            ws.send(message(n)).await.unwrap();
+            ws.send(numbered(n)).await.unwrap();
         }
         ws.flush().await.unwrap();
         assert!(handle.now() - begun > secs(10));

@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use fulmar_core::ws::CloseCode;
 use fulmar_sim::websocket::{Message, WebSocketBuilder};
-use fulmar_sim::{Conn, ServerRequest, Sim, WebSocket};
+use fulmar_sim::{Conn, Fault, ServerRequest, Sim, WebSocket};
 use fulmar_tests::websocket::{Frame, client_frames, close_frame, frame};
 
 use crate::support::client;
@@ -118,6 +119,24 @@ where
 
 pub(crate) fn echo(sim: &Sim) {
     serve(sim, |mut peer| async move { peer.echo().await });
+}
+
+/// Reads slowly, 200 messages as [`numbered`] makes them, and then says "all".
+pub(crate) fn count_slowly(sim: &Sim) {
+    sim.between(Duration::ZERO.., Fault::slow_reader("api.test", 100_000));
+    serve(sim, |mut peer| async move {
+        for n in 0..200_u32 {
+            let frame = peer.frame().await?.unwrap();
+            assert_eq!(frame.payload[..4], n.to_be_bytes());
+        }
+        peer.send(0x81, "all").await?;
+        peer.echo().await
+    });
+}
+
+/// A message of 10,004 bytes that begins with its number.
+pub(crate) fn numbered(n: u32) -> Vec<u8> {
+    [&n.to_be_bytes()[..], &[0; 10_000]].concat()
 }
 
 /// Opens one with those settings.
