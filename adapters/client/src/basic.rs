@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use percent_encoding::percent_decode_str;
+
 /// The value of `Authorization` for a user and a password, as UTF-8.
 ///
 /// `None` where they cannot be told apart again, or could end the field: a colon in the user's name,
@@ -20,27 +22,8 @@ pub(crate) fn credentials(user: &str, password: &str) -> Option<String> {
 
 /// The same of the user information of a URL, percent-decoded (RFC 3986 section 3.2.1).
 pub(crate) fn of_user_information(user: &str, password: &str) -> Option<String> {
+    let decoded = |text| percent_decode_str(text).decode_utf8().ok();
     credentials(&decoded(user)?, &decoded(password)?)
-}
-
-/// A percent sign without two digits behind it stands for itself.
-fn decoded(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let [first, after @ ..] = rest {
-        let escape = after.first_chunk::<2>().filter(|_| *first == b'%');
-        let escaped = escape.and_then(|[high, low]| {
-            let digit = |byte: u8| char::from(byte).to_digit(16);
-            u8::try_from(digit(*high)? << 4 | digit(*low)?).ok()
-        });
-        bytes.push(escaped.unwrap_or(*first));
-        rest = if escaped.is_some() {
-            &after[2..]
-        } else {
-            after
-        };
-    }
-    String::from_utf8(bytes).ok()
 }
 
 /// Base64 (RFC 4648 section 4), padded.
