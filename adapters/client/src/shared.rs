@@ -352,9 +352,7 @@ impl Shared {
             connection: h1.id,
             why,
         });
-        // A transport is anybody's code: one that panics here has said so by the panic hook, and must
-        // neither keep others from hearing of the end nor, within a `Drop` that unwinds, end the process.
-        let _ = catch_unwind(AssertUnwindSafe(|| drop(h1)));
+        let_go(h1);
     }
 }
 
@@ -414,9 +412,15 @@ impl State {
     }
 }
 
+/// Drops a connection. Its transport is anybody's code: one that panics here has said so by the panic
+/// hook, and must neither keep others from hearing of the end nor, within a `Drop` that unwinds, end
+/// the process.
+fn let_go(h1: Box<H1>) {
+    let _ = catch_unwind(AssertUnwindSafe(|| drop(h1)));
+}
+
 impl Shared {
     /// Takes a new connection out of use that ended before its first response.
-    #[expect(clippy::boxed_local, reason = "a connection moves as a pointer")]
     pub(crate) fn bury(&self, mut h1: Box<H1>) {
         let now = self.net.now();
         self.locked(|state| {
@@ -432,6 +436,7 @@ impl Shared {
             connection: h1.id,
             why: "ended before its first response",
         });
+        let_go(h1);
     }
 
     /// A connection is gone that had this place.

@@ -88,8 +88,8 @@ impl Config {
         Self::default()
     }
 
-    /// The delays between attempts, of at least 100 ms (half of the longest they could be, where that
-    /// is less). Default: full jitter, from 1 s doubling to 30 s.
+    /// The delays between attempts, of at least 100 ms: one that would be shorter is drawn from 100 to
+    /// 200 ms. Default: full jitter, from 1 s doubling to 30 s.
     #[must_use]
     pub fn backoff(mut self, backoff: Backoff) -> Self {
         self.backoff = backoff;

@@ -95,11 +95,7 @@ impl Inbox {
     }
 
     pub(super) fn push(&mut self, message: Message) {
-        let message = if message.len() < DETACH_BELOW {
-            message.detached()
-        } else {
-            message
-        };
+        let message = message.detached_below(DETACH_BELOW);
         if let SlowConsumer::Conflate(key) = &self.policy
             && let Some(new) = key(&message)
             && let Some(old) = self

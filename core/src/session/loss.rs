@@ -225,7 +225,7 @@ impl Session {
         match pace {
             _ if is_drained => self.stop(StopReason::Closed),
             None => self.stop(ended(action, loss)),
-            // Nobody is to wait for as long as the server said, only for an attempt that is not made.
+            // A wait that the server asks for and that ends too late is no wait for anything.
             Some(_) if self.attempts.is_exhausted(now + told, &self.config) => {
                 let attempts = self.attempts.count() - 1;
                 let last = loss;

@@ -167,11 +167,12 @@ impl Message {
         }
     }
 
-    /// The same message in memory of its own. One that was received is a slice of the buffer that it
-    /// was read into, and keeps all of it.
+    /// The same message, in memory of its own if it has less than so many bytes. One that was
+    /// received is a slice of the buffer that it was read into, and keeps all of it.
     #[must_use]
-    pub fn detached(self) -> Self {
+    pub fn detached_below(self, bytes: usize) -> Self {
         match self {
+            long if long.len() >= bytes => long,
             Self::Text(text) => Self::Text(Text::from(text.as_str())),
             Self::Binary(bytes) => Self::Binary(Bytes::copy_from_slice(&bytes)),
         }

@@ -139,8 +139,8 @@ impl Opener {
         };
         let handshakes = self.handshakes.clone();
         Box::pin(async move {
-            // One loop of attempts within another would multiply them.
             let websocket = prepared.await.map_err(unprepared)?;
+            // One loop of attempts within another would multiply them.
             let mut websocket = websocket.retry(Retry::never()).handshakes(handshakes);
             if connect.fresh {
                 websocket = websocket.fresh();

@@ -24,14 +24,6 @@ use crate::shared::Shared;
 /// A mistake (an invalid URL or header) is kept and comes out of [`connect`](Self::connect).
 #[must_use = "nothing happens until it connects"]
 pub struct WebSocketBuilder {
-    request: RequestBuilder,
-    config: Config,
-    protocols: Vec<String>,
-    handshakes: HandshakeTable,
-}
-
-/// What an opening is made of.
-pub(super) struct Parts {
     pub(super) request: RequestBuilder,
     pub(super) config: Config,
     pub(super) protocols: Vec<String>,
@@ -183,9 +175,9 @@ impl WebSocketBuilder {
     /// `Kind::Protocol` where its answer is not the one to this request, and what
     /// [`RequestBuilder::send`] says.
     ///
-    /// Redirects (301, 302, 303, 307, 308, or what the [table](Self::handshakes) says) are followed, five at most, and never from `wss` to `ws`.
-    /// To another origin go no credentials: neither `Authorization` and `Cookie` nor what is marked
-    /// sensitive; where the client has such a default header, such a redirect is not followed. One
+    /// Redirects (301, 302, 303, 307, 308, or what the [table](Self::handshakes) says) are followed,
+    /// five at most, and never from `wss` to `ws`. To another origin go no credentials: neither
+    /// `Authorization` and `Cookie` nor what is marked sensitive; where the client has such a default header, such a redirect is not followed. One
     /// that is not followed is an error with its status.
     ///
     /// # Cancel safety
@@ -215,15 +207,6 @@ impl WebSocketBuilder {
     /// Connects to `addr` only where the host has no other address.
     pub(crate) fn without(self, addr: IpAddr) -> Self {
         self.request(|request| request.without(addr))
-    }
-
-    pub(super) fn into_parts(self) -> Parts {
-        Parts {
-            request: self.request.log_in(),
-            config: self.config,
-            protocols: self.protocols,
-            handshakes: self.handshakes,
-        }
     }
 
     pub(crate) fn shared(&self) -> &Arc<Shared> {

@@ -20,11 +20,7 @@ pub(super) struct Inbox {
 impl Inbox {
     pub(super) fn push(&mut self, message: Message) {
         // A slice keeps all of the buffer of a read, however little of it is counted here.
-        let message = if message.len() < READ_MAX {
-            message.detached()
-        } else {
-            message
-        };
+        let message = message.detached_below(READ_MAX);
         self.bytes += message.len();
         self.messages.push_back(message);
     }

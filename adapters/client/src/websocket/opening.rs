@@ -17,7 +17,7 @@ use fulmar_core::ws::{
     is_redirect_allowed,
 };
 
-use super::builder::{Parts, WebSocketBuilder};
+use super::builder::WebSocketBuilder;
 use super::cap::Pass;
 use super::refused::Refused;
 use super::transport::Transport;
@@ -74,12 +74,13 @@ impl From<Error> for OpenError {
 impl WebSocketBuilder {
     /// Gets a connection and upgrades it.
     pub(crate) async fn open(self) -> Result<Opened, OpenError> {
-        let Parts {
-            mut request,
+        let Self {
+            request,
             config,
             protocols,
             handshakes,
-        } = self.into_parts();
+        } = self;
+        let mut request = request.log_in();
         config
             .validate()
             .map_err(|error| OpenError::invalid(Kind::Builder, error))?;

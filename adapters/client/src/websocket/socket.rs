@@ -121,7 +121,7 @@ impl Socket {
             drop(state);
             return wake(reader);
         }
-        let wakers = state.fired();
+        let wakers = state.tell(true);
         drop(state);
         wakers.wake();
     }

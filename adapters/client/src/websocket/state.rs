@@ -391,17 +391,8 @@ impl State {
         self.waiting.tell(news)
     }
 
-    /// The transport has news, and nobody drives: whom they concern.
-    pub(super) fn fired(&mut self) -> Wakers {
-        let news = News {
-            keeper: self.is_output_left(),
-            transport: true,
-            ..News::default()
-        };
-        self.waiting.tell(news)
-    }
-
-    /// The same, where they concern one who waits for a message, and nobody else: what is mostly so.
+    /// The transport has news, and nobody drives: the one whom they concern, where he waits for a
+    /// message, and nobody else is concerned. That is mostly so.
     #[inline]
     pub(super) fn fired_for_reader(&mut self) -> Option<Waker> {
         if self.is_flushed() {
